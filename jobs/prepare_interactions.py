@@ -303,11 +303,10 @@ def _users_with_attributes(lakehouse: Lakehouse, sources: Sources) -> DataFrame 
 
 def _lists_what_minima_leave_out(sources: Sources, config: Config) -> bool:
     """Whether users or items that a minimum of interactions leaves out may stand in lists."""
-    interactions = sources.interactions.config
-    least = max(interactions.minimum_user_interactions, interactions.minimum_item_interactions)
+    if not config.interactions.has_minimum or not config.recommend.rules.masks_disliked:
+        return False
     others = (sources.users, sources.items, sources.test, sources.validation)
-    masks = config.recommend.rules.masks_disliked
-    return masks and least > 1 and any(one is not None for one in others)
+    return any(one is not None for one in others)
 
 
 def _left_out(lakehouse: Lakehouse) -> DataFrame:

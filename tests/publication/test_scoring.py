@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from jobs import score as job
 from m6rec import columns as c
 from m6rec.config.base import TableSource
-from m6rec.config.run import Config
+from m6rec.config.run import Config, parse_config
 from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.fits.list_maker import EVENT_COLUMNS, KnownOfUsers, ListMaker
 from m6rec.fits.sources import open_events
@@ -20,7 +20,7 @@ from m6rec.job_records import FORGET
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.folding import FoldIn
 from m6rec.publication.publishing import run_to_follow
-from m6rec.publication.scoring import GivenUsers, Scored, list_maker_of
+from m6rec.publication.scoring import GivenUsers, Scored, _with_left_out, list_maker_of
 from m6rec.runs import Attempt
 from m6rec.schemas import RECOMMENDATIONS_TABLE
 from m6rec.spark.session import with_settings
@@ -257,6 +257,37 @@ def test_vectors_of_given_attributes_are_counted_in_the_words_of_a_run(
         " count as without",
         "lists of 2 users, 2 of them new to the run: lists",
     ]
+
+
+def test_whom_a_minimum_has_left_out_of_the_run_has_seen_what_the_run_knows(
+    spark: SparkSession,
+) -> None:
+    given = {"interactions": {"source": {"path": "x"}, "minimum_user_interactions": 2}}
+    events = spark.createDataFrame(
+        [("left out", "i1"), ("left out", "unknown"), ("own", "i1"), ("known", "i1")],
+        "user_id string, item_id string",
+    )
+    times = ", ".join(f"{name} string" for name in (c.EVENT_TIME, c.EVENT_TYPE, c.CONTEXT))
+    empty = spark.createDataFrame([], f"user_id string, item_id string, {times}, weight double")
+    whole = events.unionByName(empty, allowMissingColumns=True)
+    users = spark.createDataFrame(
+        [("left out", -1), ("own", -2), ("known", 0)], "user_id string, user_index long"
+    )
+    rows = users.select(
+        c.USER_INDEX, F.array(F.lit(7)).alias(c.EXCLUDED_INDICES), F.lit("x").alias("other")
+    )
+    items = spark.createDataFrame([("i1", 3)], "item_id string, item_index long")
+    fit = SimpleNamespace(
+        config=parse_config(given, "test"),
+        matrix=users.where("user_index = 0"),
+        lakehouse=SimpleNamespace(read=lambda _: whole),
+    )
+    maker = SimpleNamespace(fit=fit, items=items)
+    of_own = users.where("user_id = 'own'")
+    found = _with_left_out(maker, rows, users, of_own)  # type: ignore[arg-type]
+    assert found.columns == rows.columns
+    seen = {row[c.USER_INDEX]: row[c.EXCLUDED_INDICES] for row in found.collect()}
+    assert seen == {-1: [3, 7], -2: [7], 0: [7]}
 
 
 def test_lists_replace_no_table_that_the_run_reads_or_has_written(

@@ -349,6 +349,11 @@ class InteractionsConfig(Section):
         return self
 
     @property
+    def has_minimum(self) -> bool:
+        """Whether users or items with few interactions are left out."""
+        return max(self.minimum_user_interactions, self.minimum_item_interactions) > 1
+
+    @property
     def has_cancelling_events(self) -> bool:
         """Whether events of some type take back what a user had."""
         return any(weight < 0 for weight in self.event_weights.values())

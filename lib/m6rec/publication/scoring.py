@@ -19,6 +19,7 @@ from m6rec.spark.sources import has_column, load_source, read_source, table_of_i
 from m6rec.spark.values import id_column
 from m6rec.stages.features.vectors import VectorFacts
 from m6rec.stages.pairs.cleaning import Cleaned
+from m6rec.stages.pairs.matrix import with_seen
 from m6rec.stages.pairs.outcome import counts_by_reason
 
 
@@ -119,6 +120,8 @@ def score(maker: ListMaker, given: GivenUsers) -> Scored:
     own = None if attributes is None else maker.attributes(users, attributes)
     known = KnownOfUsers(users, history, maker.attributes(users), own)
     rows = maker.rows(known, _as_trained(users, events, given.with_history))
+    if not given.with_history:
+        rows = _with_left_out(maker, rows, users, events)
     lists = maker.lists(maker.inputs(rows, users), datetime.now(UTC))
     unknown = history.join(maker.items, c.ITEM_ID, "left_anti")
     counted = unknown.agg(F.count("*"), F.count_distinct(c.ITEM_ID)).collect()[0]
@@ -163,6 +166,23 @@ def _as_trained(users: DataFrame, events: DataFrame | None, with_history: bool) 
     if with_history:
         return None
     return users.join(events.select(c.USER_ID), c.USER_ID, "left_anti").select(c.USER_INDEX)
+
+
+def _with_left_out(
+    maker: ListMaker, rows: DataFrame, users: DataFrame, events: DataFrame | None
+) -> DataFrame:
+    """The rows with what users have seen whom a minimum of interactions has left out of the run.
+
+    Those in the run have rows with what it has left out of their own.
+    """
+    config = maker.fit.config
+    if not config.interactions.has_minimum or not config.recommend.rules.masks_disliked:
+        return rows
+    left_out = users.join(maker.fit.matrix.select(c.USER_INDEX), c.USER_INDEX, "left_anti")
+    if events is not None:
+        left_out = left_out.join(events.select(c.USER_ID), c.USER_ID, "left_anti")
+    own = base_events(maker, left_out).select(c.USER_ID, c.ITEM_ID)
+    return with_seen(rows, own.join(maker.items, c.ITEM_ID).join(left_out, c.USER_ID))
 
 
 def base_events(maker: ListMaker, users: DataFrame) -> DataFrame:

@@ -296,12 +296,12 @@ def _is_positive(config: InteractionsConfig) -> Column:
 
 def _core(pairs: DataFrame, config: InteractionsConfig) -> DataFrame:
     """Drop users and items below their minimum until all that are left reach it."""
+    if not config.has_minimum:
+        return pairs
     minima = {
         c.USER_ID: config.minimum_user_interactions,
         c.ITEM_ID: config.minimum_item_interactions,
     }
-    if max(minima.values()) == 1:
-        return pairs
     current = pairs.persist()
     before = total = current.count()
     for _ in range(_CORE_ROUNDS):
