@@ -18,6 +18,7 @@ from m6rec import columns as c
 from m6rec.config.run import Config, parse_config
 from m6rec.fits.earlier import EarlierRun
 from m6rec.fits.fit import Fit
+from m6rec.fits.listing import read_explaining
 from m6rec.kernels.factors.projection import project
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.forgetting import forget
@@ -288,6 +289,15 @@ def test_neighbours_of_cold_items_outlast_a_night_whose_ranker_does_without(
 
     assert carried("ridge-night") == 0
     assert carried("als-night") == carried(copied.run_id) > 0
+
+
+def test_a_night_without_features_explains_its_lists_in_a_lake_that_has_some(
+    copied: Lakehouse, config: Config
+) -> None:
+    copy_run(copied, "catalogue", "bare-night")
+    explaining = read_explaining(Fit(copied.for_run("bare-night"), config, c.FINAL))
+    assert explaining.content_places is None
+    assert len(explaining.titles) > 0
 
 
 def test_a_run_that_goes_on_from_itself_turns_no_feature(copied: Lakehouse, config: Config) -> None:

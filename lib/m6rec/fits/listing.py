@@ -68,12 +68,17 @@ def read_explaining(fit: Fit) -> Explaining:
         reasons=settings.count,
         generated_at=datetime.now(UTC),
         sentences=_sentences(fit),
-        content_places=None if features is None else _content_places(fit, words.attribute_names),
+        content_places=_content_places(fit, words.attribute_names),
     )
 
 
-def _content_places(fit: Fit, names: Strings) -> Int32:
-    """The place of each attribute in the items' content, -1 where it has none of its own."""
+def _content_places(fit: Fit, names: Strings) -> Int32 | None:
+    """The place of each attribute in the items' content, -1 where it has none of its own.
+
+    None without attributes: a night whose ranker needs no features has no pipeline of them.
+    """
+    if not len(names):
+        return None
     known = FeaturePipeline.load(fit.saved_artifact("features", "items")).content_places
     return np.array([known.get(names[one], -1) for one in range(len(names))], np.int32)
 
