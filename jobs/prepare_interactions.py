@@ -27,6 +27,7 @@ from m6rec.spark.values import domain_of
 from m6rec.stages.pairs.aggregation import (
     aggregate_folds,
     aggregate_pairs,
+    occasions_of_held_out,
     occasions_of_pairs,
 )
 from m6rec.stages.pairs.cleaning import (
@@ -263,7 +264,7 @@ def _split(
         occasions = occasions_of_pairs(
             events, pairs.interactions, config.interactions, config.ratings.enabled
         )
-        pairs = replace(pairs, interactions=occasions)
+        pairs = replace(pairs.map(occasions_of_held_out), interactions=occasions)
     indexed = pairs.map(lambda frame: _indexed(lakehouse, frame))
     given = _users_with_attributes(lakehouse, sources)
     users = split_users(

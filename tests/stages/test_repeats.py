@@ -11,7 +11,12 @@ from m6rec.config.base import TableSource
 from m6rec.config.data import InteractionColumns, InteractionsConfig, SplitConfig
 from m6rec.schemas import INTERACTIONS_TABLE
 from m6rec.stages.features.behaviour import events_before_holdout
-from m6rec.stages.pairs.aggregation import aggregate_folds, aggregate_pairs, occasions_of_pairs
+from m6rec.stages.pairs.aggregation import (
+    aggregate_folds,
+    aggregate_pairs,
+    occasions_of_held_out,
+    occasions_of_pairs,
+)
 from m6rec.stages.pairs.matrix import target_rows, user_item_matrix
 from m6rec.stages.pairs.splitting import split_users
 from m6rec.stages.pairs.user_rows import pairs_of
@@ -59,16 +64,23 @@ def splits(
     config: InteractionsConfig,
     partitions: int = 2,
     test: list[Event] | None = None,
+    validation: list[Event] | None = None,
 ) -> DataFrame:
     table = interactions(spark, events, partitions)
     occasions = occasions_of_pairs(table, aggregate_pairs(table, config), config)
-    given = None if test is None else aggregate_pairs(interactions(spark, test), config)
+    tested, validated = (
+        None
+        if rows is None
+        else indexed(occasions_of_held_out(aggregate_pairs(interactions(spark, rows), config)))
+        for rows in (test, validation)
+    )
     users = split_users(
         indexed(occasions),
         split,
         seed=1,
         has_time=config.columns.time is not None,
-        test_pairs=None if given is None else indexed(given),
+        test_pairs=tested,
+        validation_pairs=validated,
         repeats=True,
     )
     return aggregate_folds(pairs_of(users), config)
@@ -157,7 +169,25 @@ def test_a_provided_test_pair_stays_in_training_and_validation_is_random_without
     assert counts["test"] == counts["validation"] == 12
     both = found.where("fold != 'validation'").groupBy("user_index", "item_index").count()
     assert both.where("item_index = 0 and count = 2").count() == 12
-    assert found.where("fold = 'test' and weight != 1.0").isEmpty()
+    # With the two events of the item in the interactions.
+    assert found.where("fold = 'test' and weight != 3.0").isEmpty()
+
+
+def test_pairs_of_provided_tables_add_to_what_was_known_before(spark: SparkSession) -> None:
+    split = SplitConfig(strategy="provided", test=TABLE, validation=TABLE)
+    events: list[Event] = [(1, 7, 1, 2.0), (1, 7, 2, 4.0), (1, 5, 1, 1.0)]
+    held = {"validation": [(1, 7, 5, 4.0), (1, 4, 6, 1.0)], "test": [(1, 7, 8, 3.0)]}
+    found = splits(spark, events, split, mapping(), **held).cache()
+    assert by_fold(found) == {
+        (7, "train"): (6.0, 2),
+        (5, "train"): (1.0, 1),
+        (7, "validation"): (10.0, 5),
+        (4, "validation"): (1.0, 6),
+        (7, "test"): (13.0, 8),
+    }
+    nobody = spark.createDataFrame([], "user_index long")
+    [final] = user_item_matrix(found, nobody, ["final"]).collect()
+    assert (final.item_indices, final.weights) == ([4, 5, 7], [1.0, 1.0, 10.0])
 
 
 def test_a_pair_is_positive_once_the_interactions_known_reach_the_minimum(

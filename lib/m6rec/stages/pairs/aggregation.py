@@ -90,6 +90,23 @@ def occasions_of_pairs(
     return joined.withColumn(c.POSITIVE, F.col(c.POSITIVE) & counts)
 
 
+def occasions_of_held_out(pairs: DataFrame) -> DataFrame:
+    """Each pair of a held-out table as one occasion, with the columns of `occasions_of_pairs`.
+
+    Args:
+        pairs: the pairs of the table, as `aggregate_pairs` gives them.
+    """
+    return pairs.select(
+        c.USER_ID,
+        c.ITEM_ID,
+        c.EVENT_TIME,
+        F.coalesce(F.unix_micros(c.EVENT_TIME), F.lit(0)).alias(c.OCCASION),
+        F.col(c.RATING).alias(c.WEIGHT),
+        F.col(c.RATING).alias(_STRENGTH),
+        c.POSITIVE,
+    )
+
+
 def aggregate_folds(
     occasions: DataFrame, config: InteractionsConfig, are_ratings: bool = False
 ) -> DataFrame:
@@ -100,8 +117,8 @@ def aggregate_folds(
     is that of the latest of the fit's folds.
 
     Args:
-        occasions: as `occasions_of_pairs` gives them, with dense indices in place of ids, and fold.
-            Rows without an occasion are pairs of the owner's held-out tables and stay as they are.
+        occasions: as `occasions_of_pairs` and `occasions_of_held_out` give them, with dense indices
+            in place of ids, and fold.
         config: how events become pairs.
         are_ratings: whether weights are ratings, of which 0 is one.
 
@@ -114,17 +131,12 @@ def aggregate_folds(
     known_in = known_in.when(own == c.VALIDATION, _folds_from(c.VALIDATION))
     known_in = known_in.otherwise(_folds_from(c.TEST))
     known = (
-        occasions.where(F.col(c.OCCASION).isNotNull())
-        .withColumn("_own", own)
+        occasions.withColumn("_own", own)
         .withColumn(c.FOLD, F.explode(known_in))
         .withColumn(_IS_OWN, F.col("_own") == F.col(c.FOLD))
     )
     combined = _combined(known, keys, config, F.max(_IS_OWN).alias(_IS_OWN)).where(_IS_OWN)
-    folded = _weighted(combined, keys, config, are_ratings)
-    if c.RATING not in occasions.columns:
-        return folded
-    given = occasions.where(F.col(c.OCCASION).isNull())
-    return folded.unionByName(given.select(folded.columns))
+    return _weighted(combined, keys, config, are_ratings)
 
 
 def _folds_from(first: str) -> Column:

@@ -171,12 +171,10 @@ def _provide(
             together = together.unionByName(
                 positives.withColumn(c.FOLD, F.lit(fold)).withColumn(
                     "_precedence", F.lit(precedence)
-                ),
-                allowMissingColumns=repeats,
+                )
             )
     if repeats:
-        # Occasions have no owner, and pairs of the same user do.
-        return together.drop("_precedence", c.OWNER)
+        return together.drop("_precedence")
     same = Window.partitionBy(c.USER_INDEX, c.ITEM_INDEX).orderBy(F.desc("_precedence"))
     return (
         _by_user(together)
