@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 from pyspark.sql import SparkSession
 
+from m6rec import columns as c
 from m6rec.command_line import (
     ConfigOption,
     OutputOption,
@@ -41,6 +42,7 @@ from m6rec.publication.publishing import (
 )
 from m6rec.report.console import print_guards, print_history
 from m6rec.report.terminal import terminal
+from m6rec.runs import collected_runs
 from m6rec.spark.messages import say
 from m6rec.spark.session import session_of_job
 from m6rec.spark.sources import session_for_sources
@@ -80,16 +82,33 @@ def run(lakehouse: Lakehouse, config: Config, report: Callable[[], None] | None 
         guarded = guard(lakehouse, config) if is_new else []
         if report is not None:
             report()
+    seen = published_run(lakehouse)
     if is_new:
         refuse_stopped(lakehouse.run_id, guarded)
+        _warn_of_an_older_run(lakehouse, seen)
         publish(lakehouse, config)
         return
-    seen = published_run(lakehouse)
     if seen != lakehouse.run_id:
         say(
             "warning",
             f"run {lakehouse.run_id} was published before, and readers see run {seen} now;"
             f" to have them see it again, give publish --run-id {lakehouse.run_id}",
+        )
+
+
+def _warn_of_an_older_run(lakehouse: Lakehouse, seen: str | None) -> None:
+    """Say that readers come to see what began before the run that they see now."""
+    if seen is None:
+        return
+    of_run, of_seen = (
+        min(row["started_at"] for row in collected_runs(lakehouse, {c.RUN_ID: (run_id,)}))
+        for run_id in (lakehouse.run_id, seen)
+    )
+    if of_run < of_seen:
+        say(
+            "warning",
+            f"run {lakehouse.run_id} was begun before run {seen}, which readers see until now; to"
+            " go back to it, give publish --rollback",
         )
 
 

@@ -106,7 +106,8 @@ def measure(
 ) -> list[Measurement]:
     """Run the jobs of a variant that have not finished, and measure its rankers.
 
-    No list is measured with an item that the user has in the folder's training, attacked or not.
+    No list is measured with an item that the user has in the folder's training, attacked or not,
+    unless it is in the test, which the split takes out of training.
     """
     print(f"--- {variant}", flush=True)
     lakehouse = open_lakehouse(spark, config, ATTACKED_RUN)
@@ -114,7 +115,7 @@ def measure(
         run_jobs(lakehouse, config, [("", module.JOB) for module in MEASURED_JOBS])
     index = lakehouse.read("item_index")
     known, targets = (_indexed(lakehouse, pairs) for pairs in (folder.train, folder.test))
-    lists = without_known(lakehouse.read("lists", fit=c.FINAL), known).cache()
+    lists = without_known(lakehouse.read("lists", fit=c.FINAL), known, targets).cache()
     ndcg = ndcg_of_rankers(lists, targets, FIRST_ITEMS)
     depth = max(config.evaluate.ks)
     measured = []

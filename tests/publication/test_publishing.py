@@ -124,6 +124,27 @@ def test_a_run_that_was_taken_back_is_not_published_by_resuming_it_and_that_is_s
     assert re.search(said, capsys.readouterr().err)
 
 
+def test_it_is_said_where_an_older_run_takes_the_place_of_a_newer_one(
+    spark: SparkSession,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = config_of(str(tmp_path))
+    one, two, three = finished_runs(spark, config, "one", "two", "three")
+    for run, hours in ((two, 2), (three, 3)):
+        began = F.col("started_at") + F.expr(f"interval {hours} hours")
+        run.delta_table("runs").update(F.col("run_id") == run.run_id, {"started_at": began})
+    publish(two, config)
+    monkeypatch.setattr(job, "guard", lambda *_: [])
+    job.run(three, config)
+    assert capsys.readouterr().err == ""
+    job.run(one, config)
+    assert published_run(one) == "one"
+    said = "run one was begun before run three, which readers see until now; .* --rollback"
+    assert re.search(said, capsys.readouterr().err)
+
+
 def test_no_rollback_leads_to_an_unpublished_run_under_the_id_of_a_removed_one(
     spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -250,7 +250,8 @@ class InteractionsConfig(Section):
     )
     half_life_days: PositiveFloat | None = Field(
         default=None,
-        description="The age, in days before the latest event, at which an event counts half.",
+        description="The age, in days before the latest event, at which an event counts half."
+        " Events of a provided validation table, which the last fit learns from, count whole.",
     )
     duplicates: Duplicates = Field(
         default="last",

@@ -38,8 +38,8 @@ _TRIED_TYPES = ("constrained-", "function-before[", "literal[")
 _SHOWN_PLACES = 3
 # The key of the table of interactions, as messages and lineage name it.
 INTERACTIONS_SOURCE = "interactions.source"
-# Sections from which nothing in a run's tables follows.
-_OUTSIDE_THE_FINGERPRINT = frozenset({"tune", "guards", "outputs", "retention", "fold_in"})
+# What nothing in a run's tables follows from: sections, and the place of the lake, which can move.
+_OUTSIDE_THE_FINGERPRINT = frozenset({"lake", "tune", "guards", "outputs", "retention", "fold_in"})
 
 
 class Config(Section):

@@ -62,8 +62,7 @@ def read_folder(data: Path) -> Folder:
             " column out, or give a folder for each domain"
         )
     others = (data / f"{name}.parquet" for name in ("validation", "users"))
-    columns = [c.USER_ID]
-    found = [_whole(pd.read_parquet(one, columns=columns)) for one in others if one.exists()]
+    found = [_whole(_rows(one, [c.USER_ID])) for one in others if one.exists()]
     folder = folder_of(train, test, *found)
     train, test = folder.train, folder.test
     users, items = train[c.USER_ID].nunique(), train[c.ITEM_ID].nunique()
@@ -110,9 +109,16 @@ def _are_whole_numbers(ids: "pd.Series[Any]") -> bool:
     return whole and (ids.empty or int(ids.max()) < _HIGHEST_ID)
 
 
+def _rows(file: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """Rows of a file; of all its columns by default."""
+    rows = pd.read_parquet(file, columns=columns)
+    # What was an index when pandas wrote the file comes back as one.
+    return rows.reset_index() if any(rows.index.names) else rows.reset_index(drop=True)
+
+
 def _named_pairs(file: Path) -> pd.DataFrame:
     """The rows that have both ids, with whole numbers and ratings as numbers."""
-    rows = _whole(pd.read_parquet(file).dropna(subset=_IDS).reset_index(drop=True))
+    rows = _whole(_rows(file).dropna(subset=_IDS).reset_index(drop=True))
     if c.RATING in rows and not pd.api.types.is_numeric_dtype(rows[c.RATING]):
         numbers = pd.to_numeric(rows[c.RATING], errors="coerce")
         wrong = rows[c.RATING][numbers.isna() & rows[c.RATING].notna()]

@@ -10,7 +10,6 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from m6rec.errors import ArtifactError
 from m6rec.files import AnyPlace, as_place, at_hand, written_whole
 
 CHECKPOINT_FILE = "last.safetensors"
@@ -101,27 +100,18 @@ class TrainingCheckpoint:
         optimizers: Sequence[torch.optim.Optimizer],
         progress: TrainingProgress,
     ) -> None:
-        """Load the saved state into the arguments, where there is one of as many ranks.
+        """Load the saved state into the arguments, where there is one of the same training.
 
-        Each rank draws its own examples, and every step sums over all ranks. Resumed with another
-        number of ranks, a training would give towers that no run without an interruption can make
-        again, so that such a state is ignored.
-
-        Raises:
-            ArtifactError: the state is of a training with other settings or rows.
+        A state of other settings or rows, as users that were forgotten since leave it, is ignored.
+        So is one of another number of ranks: each rank draws its own examples, and every step sums
+        over all ranks, so that no run without an interruption could make such towers again.
         """
         if not self._file.is_file():
             return
         with at_hand(self._file) as path, safe_open(str(path), "pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if metadata["fingerprint"] != self._fingerprint:
-            raise ArtifactError(
-                f"checkpoint {self._file} is of a training with other settings or rows:"
-                f" {metadata['fingerprint']}, expected {self._fingerprint}; use a new run id or"
-                " delete the folder"
-            )
-        if metadata[_RANKS] != self._ranks:
+        if (metadata["fingerprint"], metadata[_RANKS]) != (self._fingerprint, self._ranks):
             return
         model.load_state_dict(_with_prefix(tensors, "model."))
         for number, optimizer in enumerate(optimizers):

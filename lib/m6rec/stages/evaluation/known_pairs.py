@@ -12,13 +12,15 @@ from m6rec import columns as c
 _KNOWN, _TARGETS, _FIRST = "known", "targets", "first"
 
 
-def without_known(lists: DataFrame, known: DataFrame) -> DataFrame:
+def without_known(lists: DataFrame, known: DataFrame, targets: DataFrame) -> DataFrame:
     """The lists without what their users have; columns as `lists`.
 
     Args:
         lists: model, user_index, item_indices: items by their dense index, best first.
         known: user_index, item_index; what is taken out.
+        targets: user_index, item_index; the test, which stays.
     """
+    known = known.join(targets, [c.USER_INDEX, c.ITEM_INDEX], how="left_anti")
     left = F.array_except(c.ITEM_INDICES, F.coalesce(_KNOWN, F.array().cast("array<int>")))
     return (
         lists.withColumn(c.ITEM_INDICES, F.col(c.ITEM_INDICES).cast("array<int>"))
