@@ -53,7 +53,8 @@ def explain_of_run(
     lakehouse = run_to_follow(open_lakehouse(spark, config, run_id or "any"), run_id)
     work = work_of_run(lakehouse)
     given = given_of_run(lakehouse, work)
-    own = with_own_indices(lakehouse, work).for_one_job()
+    # Where the run is small, to ask Spark for its tables takes longer than to explain.
+    own = with_own_indices(lakehouse, work).with_tables_in_memory().for_one_job()
     with session_for_sources(spark):
         pinned = while_versions_last(lakehouse, given, work)
         return explain_item(Fit(own, pinned, c.FINAL), user, item, domain, context)

@@ -26,6 +26,7 @@ from jobs import (
     train_neighbours,
     train_towers,
 )
+from jobs.pipeline import for_its_size
 from m6rec import columns as c
 from m6rec.command_line import (
     ConfigOption,
@@ -192,10 +193,11 @@ def _run_tuning(spark: SparkSession, config: Config, run_id: str, output: Path) 
                 f"{error}\nthe search in {file} reads the tables as they were when it began; for"
                 " one on the tables as they are now, give another --output and --run-id"
             ) from error
-    tables = LatestTables(open_lakehouse(spark, config, run_id), name_of(study))
+    lakehouse = open_lakehouse(spark, config, run_id)
+    tables = LatestTables(lakehouse, name_of(study))
     # By this row `forget` finds a search that is running, and `clean` one whose tables nobody needs
     # any more.
-    attempt = Attempt(tables.lakehouse, config, TUNE.name, sources=sources)
+    attempt = Attempt(lakehouse, config, TUNE.name, sources=sources)
     attempt.save(STARTED)
 
     def after_trial(trial: FrozenTrial) -> None:
@@ -204,8 +206,9 @@ def _run_tuning(spark: SparkSession, config: Config, run_id: str, output: Path) 
         print(_progress(study, trial, config), flush=True)
 
     def measure(trial: Config, report: Report) -> float:
-        # Models that a trial has sent to tasks would fill the disk before the last one.
-        with freeing_shipped_arrays(spark):
+        # Models that a trial has sent to tasks would fill the disk before the last one, and tables
+        # that are held in memory the memory.
+        with freeing_shipped_arrays(spark), for_its_size(lakehouse, trial) as tables.lakehouse:
             return measure_trial(tables, trial, report)
 
     try:

@@ -157,8 +157,12 @@ def benchmark_run(process_runs: dict[str, Future[BenchmarkRun]]) -> BenchmarkRun
 
 @pytest.fixture(scope="session")
 def local_properties() -> dict[str, str]:
-    """conf/spark-local.conf for a few rows."""
-    return with_java_options(SIMPLE_COMPILER) | {"spark.sql.shuffle.partitions": "2"}
+    """conf/spark-local.conf for a few rows.
+
+    Adaptive execution would put these into one partition after each shuffle, and plan anew.
+    """
+    few = {"spark.sql.shuffle.partitions": "2", "spark.sql.adaptive.enabled": "false"}
+    return with_java_options(SIMPLE_COMPILER) | few
 
 
 @pytest.fixture(scope="session")

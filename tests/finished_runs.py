@@ -9,6 +9,9 @@ from m6rec.config.run import Config, parse_config
 from m6rec.job_records import JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job, run_job
+from m6rec.schemas import TABLES
+from m6rec.spark.local_delta import NewTable, commit_rows
+from m6rec.spark.runtimes import arrow_schema, arrow_table
 
 USERS = 4
 PLACES = 2 * USERS
@@ -41,20 +44,26 @@ def finished_runs(spark: SparkSession, config: Config, *run_ids: str) -> list[La
     def recommend(own: Lakehouse, _: Config) -> None:
         own.write("recommendations", lists_of(spark, own.run_id))
 
-    run_job(runs[0], config, Job(JobRecord("recommend"), recommend))
+    in_memory = runs[0].with_tables_in_memory(through_driver=True)
+    run_job(in_memory, config, Job(JobRecord("recommend"), recommend))
     if len(runs) > 1:
         copy_run(runs[0], "runs", *run_ids[1:])
         copy_run(runs[0], "recommendations", *run_ids[1:], item_id=F.col("run_id"))
     return runs
 
 
-def copy_run(lakehouse: Lakehouse, table: str, *run_ids: str, **columns: Any) -> None:
+def copy_run(lakehouse: Lakehouse, name: str, *run_ids: str, **columns: Any) -> None:
     """The run's rows of a table once more for each of the run ids, with other columns."""
-    rows = lakehouse.delta_table(table).toDF().where(F.col("run_id") == lakehouse.run_id)
+    rows = lakehouse.with_tables_in_memory().read(name)
     copies = rows.withColumn("run_id", F.explode(F.array(*map(F.lit, run_ids))))
     changed = copies.withColumns(columns) if columns else copies
+    folder, schema = lakehouse.local_folder(name), TABLES[name].schema
+    if folder is not None:
+        held = arrow_table(changed.select(*schema.names)).cast(arrow_schema(schema))
+        if commit_rows(folder, schema, lambda _: held, None, NewTable((), {})) is not None:
+            return
     writer = changed.coalesce(1).write.format("delta").mode("append")
     if lakehouse.by_path:
-        writer.save(lakehouse.address(table))
+        writer.save(lakehouse.address(name))
     else:
-        writer.saveAsTable(lakehouse.address(table))
+        writer.saveAsTable(lakehouse.address(name))

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from jobs.nightly import jobs_of_night, plan_of
+from jobs.pipeline import for_its_size
 from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.fits.choices import Choices
@@ -20,9 +21,10 @@ def publish_first_night(lakehouse: Lakehouse, config: Config) -> None:
         settings = {"kind": SETTINGS, **model_row(SETTINGS, {"chosen": {}, "trials": []})}
         own.write_rows("models", [settings], fit=c.SELECTION)
 
-    run_job(lakehouse, config, Job(JobRecord(CHOOSE_SETTINGS.name), write))
-    itself = lakehouse.run_id
-    choices = Choices(itself, itself, datetime.now(UTC), {})
-    jobs = jobs_of_night(plan_of(Fit(lakehouse, config, c.SELECTION), choices))
-    run_jobs(lakehouse, config, [("", job) for job in jobs])
-    publish(lakehouse, config)
+    with for_its_size(lakehouse, config) as tables:
+        run_job(tables, config, Job(JobRecord(CHOOSE_SETTINGS.name), write))
+        itself = lakehouse.run_id
+        choices = Choices(itself, itself, datetime.now(UTC), {})
+        jobs = jobs_of_night(plan_of(Fit(tables, config, c.SELECTION), choices))
+        run_jobs(tables, config, [("", job) for job in jobs])
+        publish(tables, config)

@@ -500,6 +500,26 @@ class Lakehouse:
         writer = self._frame_of(name, table).write.format("delta").mode("append")
         return self._save(TABLES[name], writer)
 
+    def delete_rows(self, name: str, gone: Condition) -> int | None:
+        """Delete the rows of all runs that fulfil a condition, where that takes no query.
+
+        Returns:
+            How many these were; None where nothing was done, because Spark has to do it.
+        """
+        folder = self.local_folder(name)
+        snapshot = None if folder is None else snapshot_of(folder)
+        if folder is None or snapshot is None:
+            return None
+        schema = (RECOMMENDATIONS_TABLE if name == PUBLISHED else TABLES[name]).schema
+        keys = T.StructType([schema[key] for key in gone])
+        found = rows_of(snapshot, keys, [gone], _BYTES_OF_ROWS)
+        if not found:
+            return None if found is None else 0
+        nothing = arrow_schema(schema).empty_table()
+        with self._commits.setdefault(name, RLock()):
+            version = commit_rows(folder, schema, lambda _: nothing, gone, NewTable((), {}))
+        return None if version is None else found.num_rows
+
     def _constants(self, part: Mapping[str, Part]) -> dict[str, str]:
         """The columns of which all rows of a write have one value."""
         of_part = {key: value for key, value in part.items() if isinstance(value, str)}

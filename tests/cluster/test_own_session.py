@@ -1,19 +1,21 @@
 """A program that has a session of its own, as docs/clusters.md shows it, gives it to the jobs."""
 
+import shlex
 from pathlib import Path
 
 from m6rec.spark.runtimes import delta_package
 from tests.docs.test_readme import code_blocks
+from tests.process_runs import CLUSTER_PROPERTIES
 from tests.shell_environment import run_python
 
 _PAGE = Path(__file__).parents[2] / "docs" / "clusters.md"
 _PACKAGE = "io.delta:delta-spark_2.13:4.0.1"
 # Without these, both would do the same in minutes.
-_FEW_TASKS = (
-    "spark.master=local[2]",
-    "spark.sql.shuffle.partitions=2",
-    "spark.databricks.delta.snapshotPartitions=1",
-)
+_QUICKLY = CLUSTER_PROPERTIES | {
+    "spark.master": "local[2]",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.sql.codegen.wholeStage": "false",
+}
 _WITHOUT_DELTA = """
 from pyspark.sql import SparkSession
 
@@ -51,8 +53,8 @@ def run_program(folder: Path, session: str) -> str:
     (folder / "interactions.csv").write_text("user_id,item_id\n" + "\n".join(rows) + "\n")
     program = folder / "program.py"
     program.write_text(session + _PREPARE)
-    options = "".join(f"--conf {setting} " for setting in _FEW_TASKS)
-    submit = f"{options}pyspark-shell"
+    options = [part for setting in _QUICKLY.items() for part in ("--conf", "=".join(setting))]
+    submit = shlex.join([*options, "pyspark-shell"])
     done = run_python(program.name, cwd=folder, PYSPARK_SUBMIT_ARGS=submit)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs import choose_settings, train_hybrid
-from jobs.pipeline import JOBS_IN_ORDER
+from jobs.pipeline import JOBS_IN_ORDER, for_its_size
 from m6rec import columns as c
 from m6rec.config.run import Config, parse_config
 from m6rec.fits.fit import Fit
@@ -46,11 +46,11 @@ def checkerboard(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("checkerboard")
     withheld = _write_tables(folder)
     config = _config(folder)
-    lakehouse = Lakehouse(spark, config.lake, "checkerboard").with_tables_in_memory()
-    for job in JOBS_IN_ORDER[: JOBS_IN_ORDER.index(train_hybrid.JOB) + 1]:
-        # The answers are known for the settings of the config, so none are searched.
-        if job is not choose_settings.JOB:
-            job.run(lakehouse.for_one_job(), config)
+    with for_its_size(Lakehouse(spark, config.lake, "checkerboard"), config) as lakehouse:
+        for job in JOBS_IN_ORDER[: JOBS_IN_ORDER.index(train_hybrid.JOB) + 1]:
+            # The answers are known for the settings of the config, so none are searched.
+            if job is not choose_settings.JOB:
+                job.run(lakehouse.for_one_job(), config)
     fit = Fit(lakehouse, config, c.FINAL)
     users = _numbers(lakehouse, "user_index", c.USER_ID, c.USER_INDEX)
     items = _numbers(lakehouse, "item_index", c.ITEM_ID, c.ITEM_INDEX)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Annotated, Literal
 
 import pytest
@@ -23,8 +24,13 @@ SECTIONS = sorted({one for one in all_sections() if one.__module__.startswith("m
 KEYS = [(section, name) for section in SECTIONS for name in section.model_fields]
 
 
+@cache
+def written() -> str:
+    return document()
+
+
 def test_the_document_is_what_the_models_say() -> None:
-    assert CONFIGURATION_DOCUMENT.read_text() == document(), (
+    assert CONFIGURATION_DOCUMENT.read_text() == written(), (
         "run python -m tests.docs.configuration_document"
     )
 
@@ -41,16 +47,16 @@ def test_a_key_has_a_description_in_whole_sentences(section: type[Section], name
 def test_a_key_stands_in_the_document(section: type[Section], name: str) -> None:
     field = section.model_fields[name]
     pattern = rf"^\| `{name}` \| [^|]+ \| [^|]+ \| {re.escape(str(field.description))} \|$"
-    assert re.search(pattern, document(), re.MULTILINE)
+    assert re.search(pattern, written(), re.MULTILINE)
 
 
 def test_sections_stand_in_the_order_of_the_config_and_links_have_a_heading() -> None:
-    headings = re.findall(r"^#+ (.*)$", document(), re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", written(), re.MULTILINE)
     sections = [name for name in headings if name in Config.model_fields]
     assert sections == [name for name in Config.model_fields if name in sections]
     assert sections[0] == "interactions"
     anchors = {heading.replace(".", "").replace(" ", "-") for heading in headings}
-    assert set(re.findall(r"\(#([^)]*)\)", document())) <= anchors
+    assert set(re.findall(r"\(#([^)]*)\)", written())) <= anchors
 
 
 @pytest.mark.parametrize(

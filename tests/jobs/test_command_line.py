@@ -4,15 +4,21 @@ import errno
 import re
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+import typer
+from click.testing import Result
 from pyspark.sql import SparkSession
 from typer import Exit
+from typer.testing import CliRunner
 
+from jobs import publish
 from m6rec import columns as c
+from m6rec import command_line
 from m6rec.command_line import (
     check_run_id,
     errors_as_messages,
@@ -54,6 +60,13 @@ def write_config(folder: Path, extra: str = "") -> Path:
     return file
 
 
+def invoked(function: Callable[..., None], *options: str) -> Result:
+    """What the command ends with that a job's function is, without a process of its own."""
+    application = typer.Typer(add_completion=False)
+    application.command()(function)
+    return CliRunner().invoke(application, options)
+
+
 def test_a_job_gets_config_run_id_and_output_of_its_options(tmp_path: Path) -> None:
     job = tmp_path / "job.py"
     job.write_text(JOB)
@@ -89,8 +102,8 @@ def test_a_wrong_config_stops_with_exit_code_2_and_a_message_that_names_it(
 ) -> None:
     options = [f"--set={override}" for override in overrides]
     config = str(write_config(tmp_path, extra))
-    result = run_python("-m", "m6rec.command_line", "--config", config, *options)
-    assert result.returncode == 2
+    result = invoked(command_line._check, "--config", config, *options)
+    assert result.exit_code == 2
     assert named in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
@@ -132,14 +145,22 @@ def test_run_ids_of_letters_digits_and_signs_pass() -> None:
         assert check_run_id(run_id) == run_id
 
 
-@pytest.mark.parametrize("job", ["demo", "quality", "tune", "recommend"])
+@pytest.mark.parametrize("job", ["demo", "quality", "tune"])
 def test_each_job_refuses_a_wrong_run_id(job: str, tmp_path: Path) -> None:
-    options = {
-        "demo": ["--data", str(tmp_path)],
-        "quality": ["--data", str(tmp_path)],
-    }.get(job, ["--config", str(write_config(tmp_path))])
+    options = ["--data", str(tmp_path)]
+    if job == "tune":
+        options = ["--config", str(write_config(tmp_path))]
     arguments = [*options, "--output", str(tmp_path / "out"), "--run-id", "to'day"]
-    result = run_python(str(REPOSITORY / "jobs" / f"{job}.py"), *arguments)
+    result = invoked(import_module(f"jobs.{job}").main, *arguments)
+    assert result.exit_code == 2
+    assert 'run id "to\'day" holds "\'"' in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_job_of_a_run_refuses_a_wrong_run_id(tmp_path: Path) -> None:
+    job, config = REPOSITORY / "jobs" / "recommend.py", write_config(tmp_path)
+    arguments = ["--config", str(config), "--output", str(tmp_path / "out"), "--run-id", "to'day"]
+    result = run_python(str(job), *arguments)
     assert result.returncode == 2
     assert 'run id "to\'day" holds "\'"' in result.stderr
     assert not (tmp_path / "out").exists()
@@ -147,14 +168,14 @@ def test_each_job_refuses_a_wrong_run_id(job: str, tmp_path: Path) -> None:
 
 def test_publish_needs_the_run_that_is_to_be_published(tmp_path: Path) -> None:
     config = str(write_config(tmp_path))
-    check = ["-m", "m6rec.command_line", "--config", config, "--job", "publish"]
-    checked = run_python(*check)
-    assert checked.returncode == 2
+    check = ["--config", config, "--job", "publish"]
+    checked = invoked(command_line._check, *check)
+    assert checked.exit_code == 2
     assert "publish has no --run-id" in checked.stderr
     for asked in (["--run-id", "r1"], ["--rollback"], ["--history"]):
-        assert run_python(*check, *asked).returncode == 0
-    both = run_python(str(REPOSITORY / "jobs/publish.py"), *check[2:4], "--rollback", "--history")
-    assert both.returncode == 2
+        assert invoked(command_line._check, *check, *asked).exit_code == 0
+    both = invoked(publish.main, *check[:2], "--rollback", "--history")
+    assert both.exit_code == 2
     assert "either --run-id or --rollback or --history" in both.stderr
 
 

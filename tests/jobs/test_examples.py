@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from typer.testing import CliRunner
 
 from jobs import examples, prepare_interactions, recommend
+from jobs.pipeline import for_its_size
 from m6rec import columns as c
 from m6rec.config.effects import warnings_of
 from m6rec.config.run import Config, load_config
@@ -88,8 +89,9 @@ def lists_of(trade: str, spark: SparkSession, folder: Path, ranker: str = POPULA
         }
     )
     lakehouse = Lakehouse(spark, config.lake, trade)
-    prepare_interactions.JOB.run(lakehouse.for_one_job(), config)
-    recommend.run_final(lakehouse.for_one_job(), config, needs_of((ranker,), config))
+    with for_its_size(lakehouse, config) as tables:
+        prepare_interactions.JOB.run(tables.for_one_job(), config)
+        recommend.run_final(tables.for_one_job(), config, needs_of((ranker,), config))
     rows = lakehouse.read("recommendations").where(F.col(c.USER_ID).isNotNull())
     ordered = rows.orderBy(c.USER_ID, c.RANK).select(c.USER_ID, c.ITEM_ID).collect()
     tables = {file.stem: pd.read_parquet(file) for file in (folder / trade).glob("*.parquet")}
@@ -133,7 +135,8 @@ def test_a_shop_lists_nothing_sold_out_and_two_of_a_brand(
 def test_a_video_that_was_skipped_is_seen_but_not_liked(spark: SparkSession, folder: Path) -> None:
     config = config_of("video", folder)
     lakehouse = Lakehouse(spark, config.lake, "video")
-    prepare_interactions.JOB.run(lakehouse.for_one_job(), config)
+    with for_its_size(lakehouse, config) as tables:
+        prepare_interactions.JOB.run(tables.for_one_job(), config)
     views = pd.read_parquet(folder / "video" / "views.parquet")
     watched = views.groupby(["viewer", "clip"])["watched_share"].max()
     splits = lakehouse.read("splits")

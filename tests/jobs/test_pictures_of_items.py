@@ -16,6 +16,7 @@ from jobs import (
     train_neighbours,
     train_towers,
 )
+from jobs.pipeline import for_its_size
 from m6rec import columns as c
 from m6rec.config.run import parse_config
 from m6rec.fits.fit import Fit
@@ -66,15 +67,16 @@ def test_images_and_videos_of_items_are_decoded_and_read_by_the_towers(
     given["recommend"] = {}
     config = parse_config(given, "test")
     lakehouse = Lakehouse(spark, config.lake, "pictures")
-    prepare_interactions.JOB.run(lakehouse.for_one_job(), config)
-    build_features.run(lakehouse.for_one_job(), config, (c.SELECTION,))
-    said = capsys.readouterr().out
-    assert "column cover: images in 61 of 62 rows; 1 could not be decoded" in said
-    assert "column trailer: videos in 31 of 62 rows" in said
-    train_factors.run(lakehouse.for_one_job(), config, (c.SELECTION,), ("svd",))
-    content = ("content_neighbours",)
-    train_neighbours.run(lakehouse.for_one_job(), config, (c.SELECTION,), content)
-    train_towers.run(lakehouse.for_one_job(), config, (c.SELECTION,))
+    with for_its_size(lakehouse, config) as tables:
+        prepare_interactions.JOB.run(tables.for_one_job(), config)
+        build_features.run(tables.for_one_job(), config, (c.SELECTION,))
+        said = capsys.readouterr().out
+        assert "column cover: images in 61 of 62 rows; 1 could not be decoded" in said
+        assert "column trailer: videos in 31 of 62 rows" in said
+        train_factors.run(tables.for_one_job(), config, (c.SELECTION,), ("svd",))
+        content = ("content_neighbours",)
+        train_neighbours.run(tables.for_one_job(), config, (c.SELECTION,), content)
+        train_towers.run(tables.for_one_job(), config, (c.SELECTION,))
     fit = Fit(lakehouse.for_one_job(), config, c.SELECTION)
     pictures = fit.item_pictures
     assert [(one.name, one.frames) for one in pictures] == [("cover", 1), ("trailer", 2)]

@@ -7,6 +7,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs import evaluate, prepare_interactions, train_hybrid
+from jobs.pipeline import for_its_size
 from jobs.recommend import rank_for_evaluation
 from m6rec import columns as c
 from m6rec.config.run import Config, parse_config
@@ -60,11 +61,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 def orders(spark: SparkSession, config: Config) -> Lakehouse:
     """The tables of the jobs that decide, without the models that these members do not need."""
     lakehouse = Lakehouse(spark, config.lake, "orders")
-    for job in (prepare_interactions.JOB, train_hybrid.JOB):
-        job.run(lakehouse.for_one_job(), config)
-    for fit in fits_of(lakehouse.for_one_job(), config):
-        rank_for_evaluation(fit, RANKERS)
-    evaluate.JOB.run(lakehouse.for_one_job(), config)
+    with for_its_size(lakehouse, config) as tables:
+        for job in (prepare_interactions.JOB, train_hybrid.JOB):
+            job.run(tables.for_one_job(), config)
+        for fit in fits_of(tables.for_one_job(), config):
+            rank_for_evaluation(fit, RANKERS)
+        evaluate.JOB.run(tables.for_one_job(), config)
     return lakehouse
 
 

@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 from safetensors.numpy import save_file
 
 from jobs import build_features, prepare_interactions
+from jobs.pipeline import for_its_size
 from jobs.quality import CONFIG
 from m6rec import columns as c
 from m6rec.config.run import Config
@@ -69,11 +70,11 @@ def told(folder: Path) -> Config:
 
 
 @pytest.fixture(scope="module")
-def prepared(spark: SparkSession, told: Config) -> Lakehouse:
+def prepared(spark: SparkSession, told: Config) -> Iterator[Lakehouse]:
     """A run that has its interactions and no features yet."""
-    lakehouse = Lakehouse(spark, told.lake, "run").with_tables_in_memory()
-    prepare_interactions.run(lakehouse, told)
-    return lakehouse
+    with for_its_size(Lakehouse(spark, told.lake, "run"), told) as lakehouse:
+        prepare_interactions.run(lakehouse, told)
+        yield lakehouse
 
 
 @contextmanager

@@ -11,6 +11,11 @@ from m6rec.lakehouse import Lakehouse
 
 @pytest.fixture
 def copied(lakehouse: Lakehouse, config: Config, tmp_path: Path) -> Lakehouse:
-    lake = tmp_path / "lake"
+    return copy_of(lakehouse, config, tmp_path)
+
+
+def copy_of(lakehouse: Lakehouse, config: Config, folder: Path) -> Lakehouse:
+    """The same in a folder."""
+    lake = folder / "lake"
     shutil.copytree(Path(config.lake), lake)
     return Lakehouse(lakehouse.spark, str(lake), lakehouse.run_id)

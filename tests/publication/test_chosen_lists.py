@@ -76,7 +76,7 @@ def test_measured_and_published_lists_are_chosen_alike(
         "recommend.diversity.column": "genres",
         "recommend.calibration": {"column": "genres", "strength": 0.0},
     }
-    copied = copied.with_tables_in_memory()
+    copied = copied.with_tables_in_memory(through_driver=True)
     before = run_again(copied, config.replaced(FEW | measured_only))
     plain = {name: values_of(before, name) for name in ("calibration", "intra_list_similarity")}
     lists_before = published(before)

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from jobs import keep_choices
 from jobs.nightly import run_nightly, train_and_rank
+from jobs.pipeline import for_its_size
 from jobs.rerun import rerun
 from m6rec import columns as c
 from m6rec.config.run import Config, parse_config
@@ -32,6 +33,7 @@ from tests.first_night import publish_first_night
 from tests.synthetic_shop import published_lists
 
 NIGHTS = 10
+LAST_NIGHT = f"night-{NIGHTS - 1}"
 USERS, ITEMS = 30, 24
 TOP_N = 5
 FEW_DELETED_AT, WITHDRAWN_AT, GONE_AT, FORGOTTEN_AT = 3, 4, 6, 7
@@ -249,7 +251,8 @@ def test_the_last_night_equals_a_run_that_starts_from_nothing_with_the_same_choi
     """In nine of ten places of the lists: four iterations on earlier factors against thirty."""
     fresh = nights.lakehouse.for_run("fresh")
     cold = nights.config.replaced({"nightly.warm_start": False})
-    train_and_rank(fresh, cold, "night-9")
+    with for_its_size(fresh, cold) as tables:
+        train_and_rank(tables, cold, LAST_NIGHT)
     last, other = nights.seen[-1], look(fresh, cold)
     shares = [
         len(set(last.lists[user]) & set(items)) / TOP_N for user, items in other.lists.items()
@@ -262,14 +265,14 @@ def test_the_last_night_equals_a_run_that_starts_from_nothing_with_the_same_choi
 def test_a_night_trains_als_alone_and_says_whose_choices_it_keeps(
     spark: SparkSession, nights: Nights
 ) -> None:
-    assert published_run(nights.lakehouse) == "night-9"
+    assert published_run(nights.lakehouse) == LAST_NIGHT
     assert read_published(spark, nights.config.lake, "recommendations").count() > 0
     jobs = {row["job"] for row in work_of_run(nights.lakehouse)}
     assert jobs == {"keep_choices", "prepare_interactions", "train_factors", "recommend"}
 
 
 def test_a_night_is_made_again_from_the_night_before(spark: SparkSession, nights: Nights) -> None:
-    assert rerun(spark, nights.config, "night-9", "again").are_equal
+    assert rerun(spark, nights.config, LAST_NIGHT, "again").are_equal
 
 
 def test_neighbours_of_cold_items_outlast_a_night_whose_ranker_does_without(

@@ -41,6 +41,7 @@ from m6rec.runs import sources_of_run, users_forgotten_since, work_of_run
 from m6rec.schemas import FOLD_IN_BATCHES_TABLE, RUNS_TABLE
 from m6rec.spark.deletion_vectors import RowsOfKeys
 from m6rec.spark.failures import CHANGE_FEED, THROWN, following_table, unforeseen
+from m6rec.spark.local_delta import Condition
 from m6rec.spark.messages import keep_trace, say
 from m6rec.spark.places import matching, place_of
 from m6rec.spark.runtimes import arrow_table, frame_of_arrow
@@ -593,13 +594,12 @@ class FoldIn:
         name = FOLD_IN_BATCHES_TABLE.name
         if not self.lakehouse.exists(name):
             return False
-        rows = self.lakehouse.delta_table(name).toDF()
-        same = (
-            (F.col("query_id") == self._query_id)
-            & (F.col("batch_id") == batch_id)
-            & (F.col("publication") == publication)
-        )
-        return not rows.where(same).isEmpty()
+        same: Condition = {
+            "query_id": (self._query_id,),
+            "batch_id": (batch_id,),
+            "publication": (publication,),
+        }
+        return bool(self.lakehouse.collected(name, same))
 
     def _distance(self, followed: Followed, rows: pa.Table) -> float | None:
         """How far users have moved; None where this was measured a short time ago."""

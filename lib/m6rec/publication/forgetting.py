@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.config.base import TableSource
@@ -21,11 +23,13 @@ from m6rec.config.run import Config
 from m6rec.errors import DataError
 from m6rec.job_records import CLEAN, FOLD_IN, FORGET
 from m6rec.lakehouse import PUBLISHED, Lakehouse
+from m6rec.publication.replacing import frame_of_users
 from m6rec.publication.upkeep import existing_tables, for_each, vacuum
 from m6rec.runs import A_STREAM_MAY_BE_SILENT, Attempt, collected_runs, jobs_going_on
 from m6rec.schemas import RECEIPTS_TABLE, TABLES
+from m6rec.spark.local_delta import snapshot_of
 from m6rec.spark.places import matching, remove_folder
-from m6rec.spark.runtimes import cast_or_null
+from m6rec.spark.runtimes import arrow_schema, arrow_table, cast_or_null, frame_of_arrow
 from m6rec.spark.values import as_id
 
 # The artifacts of a run that hold rows of users. Only training reads them.
@@ -47,6 +51,14 @@ class Deletion:
     table: str
     rows: int
     version: int | None
+
+
+@dataclass(frozen=True)
+class _Users:
+    """Users who are forgotten: their ids, and the indices of those who have one."""
+
+    ids: list[str]
+    indices: list[int]
 
 
 def forget(
@@ -85,10 +97,9 @@ def forget(
             f"{lakehouse.location} holds no table user_index, so that no user can be found; is"
             " lake in the config the place of the tables?"
         )
-    there = _users_of_lake(lakehouse, named, tables, config.interactions).localCheckpoint()
-    known = there.select(_NAMED).distinct().count()
-    unknown = named.withColumn(c.USER_INDEX, F.lit(None).cast("long"))
-    users = there.drop(_NAMED).unionByName(unknown).distinct().localCheckpoint()
+    there = arrow_table(_users_of_lake(lakehouse, named, tables, config.interactions))
+    known = len(there.column(_NAMED).unique())
+    users = _users_of(there, arrow_table(named))
     deletions: list[Deletion] = []
 
     def delete(names: Sequence[str]) -> None:
@@ -115,6 +126,12 @@ def forget(
     _write_receipt(lakehouse, known, receipt)
     attempt.add({one.table: one.version for one in receipt if one.version is not None})
     return known, receipt
+
+
+def _users_of(there: pa.Table, named: pa.Table) -> _Users:
+    """Those whom the lake knows, and the others by the names that were given."""
+    ids = {*there.column(c.USER_ID).to_pylist(), *named.column(c.USER_ID).to_pylist()}
+    return _Users(sorted(ids), sorted({*there.column(c.USER_INDEX).drop_null().to_pylist()}))
 
 
 def tables_of_users(config: Config) -> Iterator[tuple[TableSource, str]]:
@@ -197,31 +214,44 @@ def _columns(name: str) -> list[str]:
 
 
 def _delete(
-    lakehouse: Lakehouse, name: str, users: DataFrame, config: InteractionsConfig
+    lakehouse: Lakehouse, name: str, users: _Users, config: InteractionsConfig
 ) -> Deletion | None:
-    """Delete the users' rows of a table; None where no column tells of users."""
+    """Delete the users' rows of a table; None where it has none, or no column tells of users."""
     if not _holds_users(name):
         return None
-    keys = users.select(c.USER_ID).distinct()
+    column, values = _keys_in(lakehouse, name, users, config)
+    rows = lakehouse.delete_rows(name, {column: values})
+    if rows is None:
+        rows = _delete_by_spark(lakehouse, name, column, values)
+    return Deletion(name, rows, lakehouse.version(name)) if rows else None
+
+
+def _keys_in(
+    lakehouse: Lakehouse, name: str, users: _Users, config: InteractionsConfig
+) -> tuple[str, list[Any]]:
+    """The column by which a table's rows of the users are found, and its values in them."""
     if name == "quarantine":
-        keys = _refused_rows(lakehouse, users, config)
-        condition = F.col(f"target.{c.RAW}") == F.col(f"source.{c.RAW}")
-    elif c.USER_ID in _columns(name):
-        condition = F.col(f"target.{c.USER_ID}") == F.col(f"source.{c.USER_ID}")
-    else:
-        keys = users.where(F.col(c.USER_INDEX).isNotNull())
-        condition = F.col(f"target.{c.USER_INDEX}") == F.col(f"source.{c.USER_INDEX}")
+        return c.RAW, arrow_table(_refused_rows(lakehouse, users, config)).column(0).to_pylist()
+    if c.USER_ID in _columns(name):
+        return c.USER_ID, users.ids
+    return c.USER_INDEX, users.indices
+
+
+def _delete_by_spark(lakehouse: Lakehouse, name: str, column: str, values: list[Any]) -> int:
+    """Delete the rows of a table that have one of the values; return how many these were."""
+    item = TABLES["recommendations" if name == PUBLISHED else name].schema[column]
+    keys = T.StructType([T.StructField(column, item.dataType)])
+    held = pa.table([values], arrow_schema(keys))
+    source = frame_of_arrow(lakehouse.spark, held, keys).alias("source")
+    condition = F.col(f"target.{column}") == F.col(f"source.{column}")
     table = lakehouse.delta_table(name)
-    rows = (
-        table.toDF().alias("target").join(keys.alias("source"), condition, how="left_semi").count()
-    )
-    if rows == 0:
-        return None
-    table.alias("target").merge(keys.alias("source"), condition).whenMatchedDelete().execute()
-    return Deletion(name, rows, lakehouse.version(name))
+    rows = table.toDF().alias("target").join(source, condition, how="left_semi").count()
+    if rows:
+        table.alias("target").merge(source, condition).whenMatchedDelete().execute()
+    return rows
 
 
-def _refused_rows(lakehouse: Lakehouse, users: DataFrame, config: InteractionsConfig) -> DataFrame:
+def _refused_rows(lakehouse: Lakehouse, users: _Users, config: InteractionsConfig) -> DataFrame:
     """The refused rows of users, as they are written in table `quarantine`.
 
     There the id is as the owner's table has it. A column of doubles has `17850.0` for user 17850,
@@ -238,9 +268,10 @@ def _refused_rows(lakehouse: Lakehouse, users: DataFrame, config: InteractionsCo
     whole_number = cast_or_null(given, "decimal(38,0)").cast("string")
     given = F.when(given.rlike(r"^-?\d([.]\d+)?E\d+$"), whole_number).otherwise(given)
     written = rows.select(c.RAW, as_id(given, whole).alias(c.USER_ID))
-    named = users.select(as_id(F.col(c.USER_ID), whole).alias(c.USER_ID)).distinct()
+    ids = frame_of_users(lakehouse.spark, users.ids)
+    named = ids.select(as_id(F.col(c.USER_ID), whole).alias(c.USER_ID))
     found = written.join(named, c.USER_ID, how="left_semi")
-    return found.select(c.RAW).distinct().localCheckpoint()
+    return found.select(c.RAW).distinct()
 
 
 def _columns_of_users(lakehouse: Lakehouse, config: InteractionsConfig) -> list[str]:
@@ -261,6 +292,10 @@ def _delete_rows_of_towers(lakehouse: Lakehouse) -> list[Deletion]:
 
 def _purge(lakehouse: Lakehouse, name: str) -> None:
     """Rewrite files whose deleted rows are only marked as such, by deletion vectors."""
+    folder = lakehouse.local_folder(name)
+    if folder is not None and snapshot_of(folder) is not None:
+        # Of a table whose rows may be marked there is none.
+        return
     features: Any = lakehouse.delta_table(name).detail().select("tableFeatures").collect()[0][0]
     if "deletionVectors" in (features or []):
         lakehouse.spark.sql(f"REORG TABLE {lakehouse.sql_name(name)} APPLY (PURGE)")

@@ -26,6 +26,7 @@ from m6rec.runs import (
     start_of_work,
 )
 from m6rec.schemas import RUNS_TABLE, TABLES
+from m6rec.spark.local_delta import snapshot_of
 from m6rec.spark.places import bytes_below, remove_folder
 
 ARTIFACTS = "artifacts"
@@ -139,6 +140,10 @@ def removable(
 def _bytes_of(lakehouse: Lakehouse, name: str, runs: Sequence[str]) -> int:
     if name == PUBLISHED or TABLES[name].shared or not runs:
         return 0
+    folder = lakehouse.local_folder(name)
+    snapshot = None if folder is None else snapshot_of(folder)
+    if snapshot is not None:
+        return sum(file.size for file in snapshot.files_of({c.RUN_ID: tuple(runs)}))
     rows = lakehouse.delta_table(name).toDF().where(F.col(c.RUN_ID).isin(*runs))
     files = rows.select("_metadata.file_path", "_metadata.file_size").distinct()
     return int(files.agg(F.coalesce(F.sum("file_size"), F.lit(0))).collect()[0][0])
@@ -167,7 +172,8 @@ def _remove(
     of_runs = F.col(c.RUN_ID).isin(*runs)
 
     def delete(name: str) -> None:
-        lakehouse.delta_table(name).delete(of_runs)
+        if lakehouse.delete_rows(name, {c.RUN_ID: tuple(runs)}) is None:
+            lakehouse.delta_table(name).delete(of_runs)
 
     def mark(rows: Column, status: str) -> None:
         lakehouse.delta_table(RUNS_TABLE.name).update(of_runs & rows, {"status": F.lit(status)})

@@ -82,7 +82,9 @@ def list_maker_of(lakehouse: Lakehouse) -> ListMaker:
     """
     work = work_of_run(lakehouse)
     given = given_of_run(lakehouse, work)
-    return ListMaker(with_own_indices(lakehouse, work), given)
+    # Where the run is small, to ask Spark for its tables takes longer than to make the lists.
+    own = with_own_indices(lakehouse, work).with_tables_in_memory()
+    return ListMaker(own, given)
 
 
 def score(maker: ListMaker, given: GivenUsers) -> Scored:

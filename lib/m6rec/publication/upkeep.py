@@ -8,11 +8,15 @@ from pyspark.sql import SparkSession
 
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.schemas import TABLES
-from m6rec.spark.session import with_settings
+from m6rec.spark.local_delta import remove_unused_files
+from m6rec.spark.session import is_local, queries_over_few, with_settings
 
 _TABLES_AT_ONCE = 4
 _LISTING_TASKS = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
 _CHECK = "spark.databricks.delta.retentionDurationCheck.enabled"
+# Two commits that say that files were deleted, which table `runs` says, too. To read a table's log
+# anew after each of them takes longer than to delete the files.
+_LOGGING = "spark.databricks.delta.vacuum.logging.enabled"
 FromTable = TypeVar("FromTable")
 
 
@@ -32,10 +36,18 @@ def vacuum(lakehouse: Lakehouse, names: Sequence[str], retain_hours: int | None 
     """Delete the files that no version of the last hours needs; Delta's safe period by default."""
     retain = "" if retain_hours is None else f" RETAIN {retain_hours} HOURS"
     spark = lakehouse.spark
+
+    def vacuum_one(name: str) -> None:
+        folder = lakehouse.local_folder(name)
+        # Only where no earlier version is kept, the latest one tells which files are needed.
+        if folder is None or retain_hours != 0 or not remove_unused_files(folder):
+            spark.sql(f"VACUUM {lakehouse.sql_name(name)}{retain}")
+
     # Delta refuses to delete files within its safe period unless it is told otherwise.
     check = str(spark.conf.get(_CHECK, "true")) if retain_hours is None else "false"
-    with with_settings(spark, {_CHECK: check, **_few_tasks(spark)}):
-        for_each(names, lambda name: spark.sql(f"VACUUM {lakehouse.sql_name(name)}{retain}"))
+    settings = {_CHECK: check, _LOGGING: "false", **_few_tasks(spark)}
+    with queries_over_few(spark), with_settings(spark, settings):
+        for_each(names, vacuum_one)
 
 
 def vacuumed_bytes(lakehouse: Lakehouse, names: Sequence[str]) -> list[int]:
@@ -49,13 +61,15 @@ def vacuumed_bytes(lakehouse: Lakehouse, names: Sequence[str]) -> list[int]:
         rows = spark.sql(f"VACUUM {lakehouse.sql_name(name)} DRY RUN").collect()
         return sum(_size_of(spark, row[0]) for row in rows)
 
-    with with_settings(spark, _few_tasks(spark)):
+    with queries_over_few(spark), with_settings(spark, _few_tasks(spark)):
         return for_each(names, measure)
 
 
 def _few_tasks(spark: SparkSession) -> dict[str, str]:
     """To list folders, Spark starts ten thousand tasks unless it is told otherwise."""
-    return {_LISTING_TASKS: str(4 * spark.sparkContext.defaultParallelism)}
+    # Folders on one disk are listed no sooner by more tasks.
+    of_a_core = 1 if is_local(spark) else 4
+    return {_LISTING_TASKS: str(of_a_core * spark.sparkContext.defaultParallelism)}
 
 
 def _size_of(spark: SparkSession, path: str) -> int:

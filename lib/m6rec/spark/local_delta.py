@@ -27,9 +27,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import types as T
 
+from m6rec import columns as c
 from m6rec.spark.runtimes import arrow_schema
 
 _LOG = "_delta_log"
+# Columns whose values tell of users.
+_OF_USERS = {c.USER_ID, c.USER_INDEX, c.RAW}
 _COMMIT = re.compile(r"\d{20}\.json")
 _CHECKPOINT = re.compile(r"\d{20}\.checkpoint\.parquet")
 _READER, _WRITER = 1, 2
@@ -648,6 +651,27 @@ def remove_files(folder: Path, files: Sequence[WrittenFile]) -> None:
         (folder / file.name).unlink(missing_ok=True)
 
 
+def remove_unused_files(folder: Path) -> bool:
+    """Delete the files that the latest version of a table does not need, as VACUUM does.
+
+    Returns:
+        Whether this was done; False where Spark has to do it.
+    """
+    # A file that is committed later than this is not among them.
+    found = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    snapshot = snapshot_of(folder)
+    if snapshot is None or not snapshot.is_plain:
+        return False
+    needed = {file.name for file in snapshot.files}
+    # The log may spell names otherwise than the disk.
+    if not needed <= found:
+        return False
+    for name in found - needed:
+        if not any(part.startswith(("_", ".")) for part in Path(name).parts):
+            (folder / name).unlink(missing_ok=True)
+    return True
+
+
 def write_files(folder: Path, rows: pa.Table, partitioned_by: Sequence[str]) -> list[WrittenFile]:
     """A file for each combination of values, whole before any commit names it."""
     files = []
@@ -705,7 +729,8 @@ def _write_info(
         "mode": "Append" if replaced is None else "Overwrite",
         "partitionBy": json.dumps(list(partitioned_by)),
     }
-    if replaced:
+    # Where users are forgotten, the history must not name them.
+    if replaced and not _OF_USERS & replaced.keys():
         parameters["predicate"] = as_condition(replaced)
     info = commit_info(now, None if before is None else before.version, parameters, files, note)
     info["isBlindAppend"] = replaced is None
