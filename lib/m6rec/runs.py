@@ -13,10 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+import numpy as np
+import pyspark
 from pyspark.sql import Row
 
 from m6rec import __version__
@@ -253,6 +256,14 @@ def code_version() -> str:
     return f"{__version__}+{_git(here.parent, 'describe', '--always', '--dirty', '--exclude=*')}"
 
 
+@lru_cache
+def versions_in_use() -> str:
+    """The versions of the code and of the libraries from which numbers follow."""
+    # To import torch takes seconds.
+    libraries = f"Spark {pyspark.__version__}, NumPy {np.__version__}, torch {version('torch')}"
+    return f"{code_version()}, {libraries}"
+
+
 def _git(folder: Path, *arguments: str) -> str:
     """Output of a git command; empty without git or outside a repository."""
     try:
@@ -362,7 +373,7 @@ class Attempt:
             "status": status,
             "config": self.config.model_dump_json(),
             "config_hash": self.config.fingerprint(),
-            "code_version": code_version(),
+            "code_version": versions_in_use(),
             "seed": self.config.seed,
             "inputs": dict(inputs or {}),
             "outputs": dict(outputs or {}),

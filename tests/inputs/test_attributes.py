@@ -17,6 +17,7 @@ from m6rec.check.writing import AS_IS, Writing
 from m6rec.config.base import TableSource
 from m6rec.config.run import parse_config
 from m6rec.errors import ConfigError
+from m6rec.fits import matching
 from m6rec.fits.inspection import Inspection, inspect_sources
 from m6rec.spark.sources import read_source
 from m6rec.stages.features.attributes import attributes_by_index
@@ -399,6 +400,12 @@ _ROWS = 21_000
 def ids_as_parquet(path: Path, **columns: list[str]) -> dict[str, Any]:
     pd.DataFrame(columns).to_parquet(path)
     return {"path": str(path), "format": "parquet"}
+
+
+@pytest.fixture(autouse=True)
+def on_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables are compared to the end, however busy other tests keep the machine."""
+    monkeypatch.setattr(matching, "_SECONDS", 60.0)
 
 
 @pytest.fixture(scope="module")

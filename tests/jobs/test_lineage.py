@@ -14,7 +14,7 @@ from m6rec.job_records import JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.publishing import publish, published_run, read_published
 from m6rec.publication.upkeep import vacuum
-from m6rec.runs import Job, as_read_by, code_version, numbered, run_job, run_jobs
+from m6rec.runs import Job, as_read_by, numbered, run_job, run_jobs, versions_in_use
 
 
 def config_of(lake: Path, seed: int = 1) -> Config:
@@ -70,7 +70,7 @@ def test_a_finished_job_is_skipped_and_its_versions_are_recorded(
     assert row["inputs"] == {}
     assert row["config_hash"] == config.fingerprint()
     assert row["config"] == config.model_dump_json()
-    assert row["code_version"] == code_version()
+    assert row["code_version"] == versions_in_use()
     assert row["finished_at"] >= row["started_at"]
 
 

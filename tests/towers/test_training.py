@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from m6rec.config.towers import TowersConfig
-from m6rec.errors import ArtifactError, DataError
+from m6rec.errors import DataError
 from m6rec.kernels.arrays.contexts import NO_CONTEXTS
 from m6rec.kernels.arrays.rows import Float32, Rows
 from m6rec.kernels.factors.projection import FactorModel
@@ -167,13 +167,14 @@ def test_a_finished_training_is_not_run_again(
     assert again.history == first.history
 
 
-def test_a_checkpoint_of_other_settings_is_refused(
+def test_a_checkpoint_of_other_settings_is_passed_over(
     manifest: Manifest, items: ItemInputs, tmp_path: Path
 ) -> None:
     train(manifest, items, checkpoint_folder=str(tmp_path), epochs=1)
     other = CONFIG.model_copy(update={"learning_rate": 0.02})
-    with pytest.raises(ArtifactError, match="other settings"):
-        train(manifest, items, other, checkpoint_folder=str(tmp_path), epochs=1)
+    anew = train(manifest, items, other, checkpoint_folder=str(tmp_path), epochs=1)
+    alone = train(manifest, items, other, epochs=1)
+    assert [record.loss for record in anew.history] == [record.loss for record in alone.history]
 
 
 def test_training_stops_when_validation_has_not_improved_for_the_patience(

@@ -15,11 +15,11 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.runs import (
     BESIDE_RUNS,
     FINISHED,
-    code_version,
     collected_runs,
     sources_of_run,
     start_of_work,
     users_forgotten_since,
+    versions_in_use,
     work_of_run,
 )
 from m6rec.schemas import RECOMMENDATIONS_TABLE
@@ -86,8 +86,8 @@ def repetition_of(original: Lakehouse, run_id: str) -> Repetition:
     ]
     if forgotten:
         doubts.append("users have been forgotten since")
-    if first["code_version"] != code_version():
-        doubts.append(f"the code was {first['code_version']} and is {code_version()}")
+    if first["code_version"] != versions_in_use():
+        doubts.append(f"the code was {first['code_version']} and is {versions_in_use()}")
     lakehouse = replace(original.for_run(run_id), fixed={} if forgotten else index_versions(work))
     config = at_versions(given, versions)
     if config.evaluate.compare_with_run is not None:
