@@ -304,10 +304,8 @@ def _users_with_attributes(lakehouse: Lakehouse, sources: Sources) -> DataFrame 
 
 def _lists_what_minima_leave_out(sources: Sources, config: Config) -> bool:
     """Whether users or items that a minimum of interactions leaves out may stand in lists."""
-    if not config.interactions.has_minimum or not config.recommend.rules.masks_disliked:
-        return False
     others = (sources.users, sources.items, sources.test, sources.validation)
-    return any(one is not None for one in others)
+    return config.masks_what_minima_leave_out and any(one is not None for one in others)
 
 
 def _left_out(lakehouse: Lakehouse) -> DataFrame:

@@ -14,7 +14,6 @@ from typing import Annotated
 import typer
 from pyspark.sql import SparkSession
 
-from m6rec import columns as c
 from m6rec.command_line import (
     ConfigOption,
     OutputOption,
@@ -42,7 +41,7 @@ from m6rec.publication.publishing import (
 )
 from m6rec.report.console import print_guards, print_history
 from m6rec.report.terminal import terminal
-from m6rec.runs import collected_runs
+from m6rec.runs import jobs_of_run, start_of_work
 from m6rec.spark.messages import say
 from m6rec.spark.session import session_of_job
 from m6rec.spark.sources import session_for_sources
@@ -100,11 +99,8 @@ def _warn_of_an_older_run(lakehouse: Lakehouse, seen: str | None) -> None:
     """Say that readers come to see what began before the run that they see now."""
     if seen is None:
         return
-    of_run, of_seen = (
-        min(row["started_at"] for row in collected_runs(lakehouse, {c.RUN_ID: (run_id,)}))
-        for run_id in (lakehouse.run_id, seen)
-    )
-    if of_run < of_seen:
+    of_run, of_seen = map(jobs_of_run, (lakehouse, lakehouse.for_run(seen)))
+    if start_of_work(of_run) < start_of_work(of_seen):
         say(
             "warning",
             f"run {lakehouse.run_id} was begun before run {seen}, which readers see until now; to"

@@ -70,6 +70,11 @@ _ATTEMPTS_TO_PUBLISH = 10
 _DEFAULTS_OF_DELTA = "spark.databricks.delta.properties.defaults."
 
 
+def schema_of(name: str) -> T.StructType:
+    """The columns of a table of the lake, be it that of the published lists."""
+    return (RECOMMENDATIONS_TABLE if name == PUBLISHED else TABLES[name]).schema
+
+
 @dataclass(frozen=True)
 class Lakehouse:
     """The tables of one run, under a root path or in `catalog.schema`.
@@ -314,8 +319,7 @@ class Lakehouse:
         self, name: str, version: int, alternatives: Sequence[Condition], most_bytes: int
     ) -> pa.Table | None:
         """Rows that lie in few bytes on this machine; None where Spark has to read them."""
-        folder = self.local_folder(name)
-        snapshot = None if folder is None else snapshot_of(folder, version)
+        snapshot = self.local_snapshot(name, version)
         return (
             None
             if snapshot is None
@@ -330,8 +334,7 @@ class Lakehouse:
         `most_bytes` is as for `collected_batches`.
         """
         version, own = self._pin(name, None), self._own(TABLES[name], part)
-        folder = self.local_folder(name)
-        snapshot = None if folder is None else snapshot_of(folder, version)
+        snapshot = self.local_snapshot(name, version)
         if snapshot is None or not snapshot.has_files_of(own):
             return collected_batches(self.read(name, None, **part).select(*columns), most_bytes)
         schema = TABLES[name].schema
@@ -340,6 +343,11 @@ class Lakehouse:
     def local_folder(self, name: str) -> Path | None:
         """Where a table lies on the driver's own disk; None where it lies elsewhere."""
         return None if self._folder_here is None else self._folder_here / name
+
+    def local_snapshot(self, name: str, version: int | None = None) -> Snapshot | None:
+        """A table on the driver's own disk as `snapshot_of` gives it; None where Spark reads it."""
+        folder = self.local_folder(name)
+        return None if folder is None else snapshot_of(folder, version)
 
     @cached_property
     def _folder_here(self) -> Path | None:
@@ -506,11 +514,10 @@ class Lakehouse:
         Returns:
             How many these were; None where nothing was done, because Spark has to do it.
         """
-        folder = self.local_folder(name)
-        snapshot = None if folder is None else snapshot_of(folder)
+        folder, snapshot = self.local_folder(name), self.local_snapshot(name)
         if folder is None or snapshot is None:
             return None
-        schema = (RECOMMENDATIONS_TABLE if name == PUBLISHED else TABLES[name]).schema
+        schema = schema_of(name)
         keys = T.StructType([schema[key] for key in gone])
         found = rows_of(snapshot, keys, [gone], _BYTES_OF_ROWS)
         if not found:

@@ -71,7 +71,7 @@ def test_cleaning_removes_old_runs_from_tables_and_artifacts(
     assert (of_place["recommendations"], of_place["artifacts"]) == (sum(sizes), 5)
     with monkeypatch.context() as patched:
         # As where tables lie elsewhere.
-        patched.setattr(retention, "snapshot_of", lambda _: None)
+        patched.setattr(Lakehouse, "local_snapshot", lambda *_: None)
         assert retention._bytes_of(one, "recommendations", ("one",)) == sum(sizes)
     assert model.exists()
 

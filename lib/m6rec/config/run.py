@@ -412,6 +412,11 @@ class Config(Section):
         described = columns.time or columns.event_type or columns.context or columns.domain
         return bool(attributes or described)
 
+    @property
+    def masks_what_minima_leave_out(self) -> bool:
+        """Whether a user's list leaves out also what a minimum of interactions has left out."""
+        return self.interactions.has_minimum and self.recommend.rules.masks_disliked
+
     def usable(self, rankers: tuple[str, ...]) -> tuple[str, ...]:
         """The rankers that these interactions and attributes can feed."""
         return tuple(name for name in rankers if not self._missing(name))

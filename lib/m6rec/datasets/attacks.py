@@ -113,7 +113,7 @@ def _rows(file: Path, columns: list[str] | None = None) -> pd.DataFrame:
     """Rows of a file; of all its columns by default."""
     rows = pd.read_parquet(file, columns=columns)
     # What was an index when pandas wrote the file comes back as one.
-    return rows.reset_index() if any(rows.index.names) else rows.reset_index(drop=True)
+    return rows.reset_index() if any(rows.index.names) else rows
 
 
 def _named_pairs(file: Path) -> pd.DataFrame:

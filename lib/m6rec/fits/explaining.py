@@ -312,8 +312,10 @@ def _domain_of(fit: Fit, name: str | None) -> Domain | None:
 
 def _context_of(fit: Fit, name: str | None) -> Context | None:
     contexts = fit.config.recommend.contexts
-    if name is None or name in contexts:
-        return None if name is None else contexts[name]
+    if name is None:
+        return None
+    if name in contexts:
+        return contexts[name]
     raise DataError(
         f"run {fit.lakehouse.run_id} has no lists in a context {name!r}; its recommend.contexts"
         f" are: {', '.join(contexts) or 'none'}; give --context one of them, or leave it out for"

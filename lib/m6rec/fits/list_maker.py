@@ -309,10 +309,9 @@ class ListMaker:
         frame = self._read_attributes(source) if given is None else given
         indices = users.select(c.USER_ID, c.USER_INDEX)
         indexed = attributes_by_index(frame, source, self.fit.config.interactions, indices)
-        names = [name for name, kind in source.kinds.items() if kind == "text_embedding"]
-        if not names:
+        texts = _encoded_texts(source)
+        if not texts:
             return indexed
-        texts = [column_name(name, c.USER_INDEX) for name in names]
         encoder = load_sentence_encoder(self.fit.config.features.text_model or "")
         return with_text_vectors(indexed, texts, encode_texts(texts_of(indexed, texts), encoder))
 
@@ -321,14 +320,8 @@ class ListMaker:
 
         Not those of texts: each has a vector, and to count these would encode all texts once more.
         """
-        source = self.fit.config.features.users
-        kinds = {} if source is None else source.kinds
-        texts = {
-            column_name(name, c.USER_INDEX)
-            for name, kind in kinds.items()
-            if kind == "text_embedding"
-        }
         columns = (block.column for block in self._pipeline.vectors)
+        texts = _encoded_texts(self.fit.config.features.users)
         return tuple(vector_facts(attributes, one) for one in columns if one.name not in texts)
 
     @property
@@ -409,3 +402,10 @@ def events_not_in(events: DataFrame, base: DataFrame, are_few: bool = False) -> 
     for name in _KEY:
         same = same & F.col(name).eqNullSafe(F.col(f"_{name}"))
     return events.join(renamed, same, "left_anti")
+
+
+def _encoded_texts(source: AttributesSource | None) -> list[str]:
+    """The columns of users' texts of which a sentence encoder makes vectors."""
+    kinds = {} if source is None else source.kinds
+    names = [name for name, kind in kinds.items() if kind == "text_embedding"]
+    return [column_name(name, c.USER_INDEX) for name in names]

@@ -22,12 +22,11 @@ from m6rec.config.reading import value_at
 from m6rec.config.run import Config
 from m6rec.errors import DataError
 from m6rec.job_records import CLEAN, FOLD_IN, FORGET
-from m6rec.lakehouse import PUBLISHED, Lakehouse
+from m6rec.lakehouse import PUBLISHED, Lakehouse, schema_of
 from m6rec.publication.replacing import frame_of_users
 from m6rec.publication.upkeep import existing_tables, for_each, vacuum
 from m6rec.runs import A_STREAM_MAY_BE_SILENT, Attempt, collected_runs, jobs_going_on
-from m6rec.schemas import RECEIPTS_TABLE, TABLES
-from m6rec.spark.local_delta import snapshot_of
+from m6rec.schemas import RECEIPTS_TABLE
 from m6rec.spark.places import matching, remove_folder
 from m6rec.spark.runtimes import arrow_schema, arrow_table, cast_or_null, frame_of_arrow
 from m6rec.spark.values import as_id
@@ -206,11 +205,7 @@ def _in_order(tables: Sequence[str]) -> Iterator[list[str]]:
 
 def _holds_users(name: str) -> bool:
     """Whether the rows of a table tell of users."""
-    return name == "quarantine" or bool({c.USER_ID, c.USER_INDEX} & set(_columns(name)))
-
-
-def _columns(name: str) -> list[str]:
-    return TABLES["recommendations" if name == PUBLISHED else name].schema.names
+    return name == "quarantine" or bool({c.USER_ID, c.USER_INDEX} & set(schema_of(name).names))
 
 
 def _delete(
@@ -232,15 +227,14 @@ def _keys_in(
     """The column by which a table's rows of the users are found, and its values in them."""
     if name == "quarantine":
         return c.RAW, arrow_table(_refused_rows(lakehouse, users, config)).column(0).to_pylist()
-    if c.USER_ID in _columns(name):
+    if c.USER_ID in schema_of(name).names:
         return c.USER_ID, users.ids
     return c.USER_INDEX, users.indices
 
 
 def _delete_by_spark(lakehouse: Lakehouse, name: str, column: str, values: list[Any]) -> int:
     """Delete the rows of a table that have one of the values; return how many these were."""
-    item = TABLES["recommendations" if name == PUBLISHED else name].schema[column]
-    keys = T.StructType([T.StructField(column, item.dataType)])
+    keys = T.StructType([T.StructField(column, schema_of(name)[column].dataType)])
     held = pa.table([values], arrow_schema(keys))
     source = frame_of_arrow(lakehouse.spark, held, keys).alias("source")
     condition = F.col(f"target.{column}") == F.col(f"source.{column}")
@@ -292,8 +286,7 @@ def _delete_rows_of_towers(lakehouse: Lakehouse) -> list[Deletion]:
 
 def _purge(lakehouse: Lakehouse, name: str) -> None:
     """Rewrite files whose deleted rows are only marked as such, by deletion vectors."""
-    folder = lakehouse.local_folder(name)
-    if folder is not None and snapshot_of(folder) is not None:
+    if lakehouse.local_snapshot(name) is not None:
         # Of a table whose rows may be marked there is none.
         return
     features: Any = lakehouse.delta_table(name).detail().select("tableFeatures").collect()[0][0]

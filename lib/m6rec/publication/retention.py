@@ -26,7 +26,6 @@ from m6rec.runs import (
     start_of_work,
 )
 from m6rec.schemas import RUNS_TABLE, TABLES
-from m6rec.spark.local_delta import snapshot_of
 from m6rec.spark.places import bytes_below, remove_folder
 
 ARTIFACTS = "artifacts"
@@ -140,8 +139,7 @@ def removable(
 def _bytes_of(lakehouse: Lakehouse, name: str, runs: Sequence[str]) -> int:
     if name == PUBLISHED or TABLES[name].shared or not runs:
         return 0
-    folder = lakehouse.local_folder(name)
-    snapshot = None if folder is None else snapshot_of(folder)
+    snapshot = lakehouse.local_snapshot(name)
     if snapshot is not None:
         return sum(file.size for file in snapshot.files_of({c.RUN_ID: tuple(runs)}))
     rows = lakehouse.delta_table(name).toDF().where(F.col(c.RUN_ID).isin(*runs))

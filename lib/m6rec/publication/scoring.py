@@ -177,8 +177,7 @@ def _with_left_out(
 
     Those in the run have rows with what it has left out of their own.
     """
-    config = maker.fit.config
-    if not config.interactions.has_minimum or not config.recommend.rules.masks_disliked:
+    if not maker.fit.config.masks_what_minima_leave_out:
         return rows
     left_out = users.join(maker.fit.matrix.select(c.USER_INDEX), c.USER_INDEX, "left_anti")
     if events is not None:
