@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 from delta.tables import DeltaTable
-from pyspark.sql import DataFrame, DataFrameWriter, Row, SparkSession
+from pyspark.sql import Column, DataFrame, DataFrameWriter, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -527,6 +527,23 @@ class Lakehouse:
             version = commit_rows(folder, schema, lambda _: nothing, gone, NewTable((), {}))
         return None if version is None else found.num_rows
 
+    def update_rows(self, name: str, chosen: Condition, values: Mapping[str, str]) -> None:
+        """Give columns other values, in the rows of all runs that fulfil a condition."""
+
+        is_read = True
+
+        def updated(before: Snapshot | None) -> pa.Table | None:
+            nonlocal is_read
+            schema = schema_of(name)
+            rows = None if before is None else rows_of(before, schema, [chosen], _BYTES_OF_ROWS)
+            is_read = rows is not None
+            return None if rows is None else _with_values(rows, values)
+
+        with self._commits.setdefault(name, RLock()):
+            if self._commit_here(name, updated, chosen) is None or not is_read:
+                named: dict[str, str | Column] = {key: F.lit(one) for key, one in values.items()}
+                self.delta_table(name).update(as_condition(chosen), named)
+
     def _constants(self, part: Mapping[str, Part]) -> dict[str, str]:
         """The columns of which all rows of a write have one value."""
         of_part = {key: value for key, value in part.items() if isinstance(value, str)}
@@ -744,6 +761,15 @@ def _in_memory(frame: DataFrame) -> DataFrame:
 def _frame_of_rows(spark: SparkSession, rows: pa.Table, schema: T.StructType) -> DataFrame:
     columns = T.StructType([T.StructField(one.name, one.dataType) for one in schema])
     return frame_of_arrow(spark, rows, columns)
+
+
+def _with_values(rows: pa.Table, values: Mapping[str, str]) -> pa.Table:
+    """The rows, all of which have these values in some columns."""
+    for name, value in values.items():
+        place = rows.schema.get_field_index(name)
+        column = pa.repeat(value, rows.num_rows).cast(rows.schema.field(place).type)
+        rows = rows.set_column(place, rows.schema.field(place), column)
+    return rows
 
 
 def _partition_columns(table: TableSchema) -> list[str]:

@@ -162,6 +162,29 @@ def test_several_parts_are_replaced_by_one_commit(spark: SparkSession, tmp_path:
     }
 
 
+@pytest.mark.parametrize("by_spark", [False, True])
+def test_chosen_rows_get_other_values_and_all_others_stay(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_spark: bool
+) -> None:
+    lakehouse = Lakehouse(spark, str(tmp_path), "run")
+    for run in (lakehouse, lakehouse.for_run("other")):
+        for kind in ("factors", "towers"):
+            rows = [{"name": name, "parameters": "{}", "artifact": None} for name in ("a", "b")]
+            run.write_rows("models", rows, fit="final", kind=kind)
+    if by_spark:
+        monkeypatch.setattr("m6rec.lakehouse.commit_rows", lambda *_, **__: None)
+    chosen = {"run_id": ("run",), "kind": ("factors", "hybrid"), "name": ("b",)}
+    lakehouse.update_rows("models", chosen, {"name": "c", "parameters": "[]"})
+    changed = lakehouse.delta_table("models").toDF().where("parameters = '[]'").collect()
+    assert [(row["run_id"], row["kind"], row["name"]) for row in changed] == [
+        ("run", "factors", "c")
+    ]
+    kept = {("final", kind, name) for kind in ("factors", "towers") for name in ("a", "b")}
+    assert model_names(lakehouse.for_run("other")) == kept
+    names = model_names(Lakehouse(spark, str(tmp_path), "run"))
+    assert names == kept - {("final", "factors", "b")} | {("final", "factors", "c")}
+
+
 def test_rows_that_are_written_beside_are_there_for_who_reads_next(
     spark: SparkSession, tmp_path: Path
 ) -> None:

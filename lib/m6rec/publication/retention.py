@@ -4,7 +4,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
@@ -26,6 +25,7 @@ from m6rec.runs import (
     start_of_work,
 )
 from m6rec.schemas import RUNS_TABLE, TABLES
+from m6rec.spark.local_delta import Condition
 from m6rec.spark.places import bytes_below, remove_folder
 
 ARTIFACTS = "artifacts"
@@ -167,20 +167,21 @@ def _remove(
     folders: Sequence[str],
     vacuums: bool,
 ) -> None:
-    of_runs = F.col(c.RUN_ID).isin(*runs)
+    of_runs: Condition = {c.RUN_ID: tuple(runs)}
 
     def delete(name: str) -> None:
-        if lakehouse.delete_rows(name, {c.RUN_ID: tuple(runs)}) is None:
-            lakehouse.delta_table(name).delete(of_runs)
+        if lakehouse.delete_rows(name, of_runs) is None:
+            lakehouse.delta_table(name).delete(F.col(c.RUN_ID).isin(*runs))
 
-    def mark(rows: Column, status: str) -> None:
-        lakehouse.delta_table(RUNS_TABLE.name).update(of_runs & rows, {"status": F.lit(status)})
+    def mark(rows: Condition, status: str) -> None:
+        lakehouse.update_rows(RUNS_TABLE.name, {**of_runs, **rows}, {"status": status})
 
     attempt = Attempt(lakehouse, config, CLEAN.name)
     if runs:
         # This comes first, so that nobody publishes a run that is half removed, and that the next
         # cleaning goes on with one that was killed.
-        mark(~F.col("job").isin(*PUBLICATIONS), REMOVING)
+        jobs = {row["job"] for row in collected_runs(lakehouse, of_runs)}
+        mark({"job": tuple(jobs.difference(PUBLICATIONS))}, REMOVING)
         own = [name for name in tables if name in TABLES and not TABLES[name].shared]
         for_each(own, delete)
     for folder in folders:
@@ -192,4 +193,4 @@ def _remove(
         attempt.add({})
     if runs:
         # This comes last, so that no run is removed without a row that says when.
-        mark(F.col("status") == REMOVING, REMOVED)
+        mark({"status": (REMOVING,)}, REMOVED)
