@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.lakehouse import Lakehouse
@@ -79,14 +78,10 @@ def published_lists(lakehouse: Lakehouse) -> list[tuple[str, str, int, str]]:
 
     Those for users who are unknown stand under the name of nobody.
     """
-    columns = (
-        F.coalesce(c.USER_ID, F.lit("nobody")),
-        F.coalesce(c.CONTEXT, F.lit("none")),
-        c.RANK,
-        c.ITEM_ID,
+    return sorted(
+        (row[c.USER_ID] or "nobody", row[c.CONTEXT] or "none", row[c.RANK], row[c.ITEM_ID])
+        for row in lakehouse.rows("recommendations")
     )
-    rows = lakehouse.read("recommendations").select(*columns).collect()
-    return sorted((row[0], row[1], row[2], row[3]) for row in rows)
 
 
 def small_config(shop: Shop, lake: Path | str) -> dict[str, Any]:

@@ -115,10 +115,15 @@ def runs_in(lakehouse: Lakehouse, table: str) -> set[str]:
     return {row[0] for row in rows.collect()}
 
 
-def look(lakehouse: Lakehouse, config: Config) -> Seen:
+def look(of_night: Lakehouse, config: Config) -> Seen:
+    with for_its_size(of_night, config) as lakehouse:
+        return seen_in(lakehouse, config)
+
+
+def seen_in(lakehouse: Lakehouse, config: Config) -> Seen:
     fit = Fit(lakehouse, config, c.FINAL)
     users, items = (
-        {row[0]: row[1] for row in lakehouse.read(name).select(id_name, name).collect()}
+        {row[id_name]: row[name] for row in lakehouse.rows(name)}
         for name, id_name in (("user_index", c.USER_ID), ("item_index", c.ITEM_ID))
     )
     model = fit.factor_model("als")
