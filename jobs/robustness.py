@@ -1,14 +1,14 @@
 """Attack a folder of data in several ways, and measure what each ranker loses on its test.
 
-Reads what `quality` reads. Leaves robustness.json and robustness.md, and for the tables as they are
-a folder that holds one for each attack, with its data and its lake, from which a run that was
-stopped goes on.
+Reads what `quality` reads; every row is an interaction, whatever its rating. Leaves robustness.json
+and robustness.md, and for the tables as they are a folder that holds one for each attack, with its
+data and its lake, from which a run that was stopped goes on.
 """
 
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +45,7 @@ from m6rec.report.robustness import (
 from m6rec.runs import run_jobs
 from m6rec.spark.session import session_of_job, starting_workers
 from m6rec.stages.evaluation.known_pairs import ndcg_of_rankers, without_known
-from m6rec.stages.evaluation.pushed import rise_of_pushed
+from m6rec.stages.evaluation.pushed import HAD, rise_of_pushed
 
 CONFIG = shipped_file("robustness.yaml")
 MEASURED_JOBS = (
@@ -63,6 +63,7 @@ FIRST_ITEMS = 10
 # are taken out, ten items must remain.
 SHORTEST_LISTS = 100
 WIDTH = 160
+_PAIR = [c.USER_ID, c.ITEM_ID]
 
 
 def variants(folder: Folder, pushed: list[object], seed: int) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -102,12 +103,25 @@ def write_folder(data: Path, target: Path, train: pd.DataFrame) -> None:
 
 
 def measure(
-    spark: SparkSession, config: Config, variant: str, folder: Folder, pushed: list[object]
+    spark: SparkSession,
+    config: Config,
+    variant: str,
+    folder: Folder,
+    train: pd.DataFrame,
+    pushed: list[object],
 ) -> list[Measurement]:
     """Run the jobs of a variant that have not finished, and measure its rankers.
 
     No list is measured with an item that the user has in the folder's training, attacked or not,
     unless it is in the test, which the split takes out of training.
+
+    Args:
+        spark: the session.
+        config: of the variant.
+        variant: its name.
+        folder: the data before the attack.
+        train: training after it.
+        pushed: the owner's ids of the items that the attack pushes.
     """
     print(f"--- {variant}", flush=True)
     lakehouse = open_lakehouse(spark, config, ATTACKED_RUN)
@@ -117,20 +131,37 @@ def measure(
     known, targets = (_indexed(lakehouse, pairs) for pairs in (folder.train, folder.test))
     lists = without_known(lakehouse.read("lists", fit=c.FINAL), known, targets).cache()
     ndcg = ndcg_of_rankers(lists, targets, FIRST_ITEMS)
-    depth = max(config.evaluate.ks)
+    depth = min(max(config.evaluate.ks), index.count())
+    had = _had_of_pushed(lakehouse, (folder.train, train), folder.test, pushed)
     measured = []
     for ranker in (name for name in config.evaluate.rankers if name in ndcg):
         rise = rise_of_pushed(
-            lists.where(F.col(c.MODEL) == ranker), index, pushed, depth, FIRST_ITEMS
+            lists.where(F.col(c.MODEL) == ranker), index, had, pushed, depth, FIRST_ITEMS
         )
         measured.append(Measurement(variant, ranker, ndcg[ranker], rise.share, rise.mean_rank))
     lists.unpersist()
     return measured
 
 
+def _had_of_pushed(
+    lakehouse: Lakehouse,
+    trainings: Sequence[pd.DataFrame],
+    test: pd.DataFrame,
+    pushed: list[object],
+) -> DataFrame:
+    """Columns user_index, had: how many pushed items users have in a training, not in the test."""
+    both = pd.concat([pairs[_PAIR] for pairs in trainings], ignore_index=True).drop_duplicates()
+    own = both[both[c.ITEM_ID].isin(pushed)]
+    in_test = pd.MultiIndex.from_frame(own).isin(pd.MultiIndex.from_frame(test[_PAIR]))
+    counts = own[~in_test][c.USER_ID].astype(str).value_counts()
+    rows = [(user, int(count)) for user, count in counts.items()]
+    frame = lakehouse.spark.createDataFrame(rows, f"{c.USER_ID} string, {HAD} long")
+    return frame.join(lakehouse.read("user_index"), c.USER_ID).select(c.USER_INDEX, HAD)
+
+
 def _indexed(lakehouse: Lakehouse, pairs: pd.DataFrame) -> DataFrame:
     """Columns user_index, item_index of the pairs whose user and item the run knows."""
-    ids = pairs[[c.USER_ID, c.ITEM_ID]].astype(str)
+    ids = pairs[_PAIR].astype(str)
     users, items = (lakehouse.read(name) for name in ("user_index", "item_index"))
     found = lakehouse.spark.createDataFrame(ids).join(users, c.USER_ID).join(items, c.ITEM_ID)
     return found.select(c.USER_INDEX, c.ITEM_INDEX)
@@ -138,7 +169,8 @@ def _indexed(lakehouse: Lakehouse, pairs: pd.DataFrame) -> DataFrame:
 
 def _config_of(data: Path, lake: Path, top: int) -> Config:
     config = config_of_folder(CONFIG, data, lake, top, "all")
-    return config.replaced({"ratings.enabled": False})
+    # A rating that says nothing for the item is in the test all the same, as any other row.
+    return config.replaced({"ratings.enabled": False, "interactions.columns.weight": None})
 
 
 def main(
@@ -164,15 +196,14 @@ def main(
                 own = target / variant.replace(" ", "-")
                 write_folder(source, own / "data", train)
                 config = _config_of(own / "data", own / "lake", top)
-                rows += measure(spark, config, variant, folder, pushed)
+                rows += measure(spark, config, variant, folder, train, pushed)
                 if variant == "copies":
                     judged = {
                         "lake": str(target / "copies-judged" / "lake"),
                         "interactions.suspicious_users.action": "quarantine",
                     }
-                    rows += measure(
-                        spark, config.replaced(judged), "copies, judged", folder, pushed
-                    )
+                    config = config.replaced(judged)
+                    rows += measure(spark, config, "copies, judged", folder, train, pushed)
         print_robustness(Console(width=WIDTH, emoji=False), rows)
         document = robustness_document(rows, name or source.name, top)
         (output / "robustness.md").write_text(document)

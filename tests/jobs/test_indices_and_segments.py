@@ -44,7 +44,9 @@ def test_items_that_are_held_out_whole_are_not_numbered_by_their_popularity(
     split = {"strategy": "cold_items", "validation_strategy": "cold_items"}
     lakehouse, _ = prepared(spark, tmp_path, events, split=split)
     index = lakehouse.read("item_index").orderBy(c.ITEM_INDEX).collect()
-    assert [row[c.ITEM_ID] for row in index] == sorted(row[c.ITEM_ID] for row in index)
+    # The number in an item's name falls with its popularity, and rises with the name.
+    named = [int(row[c.ITEM_ID][4:]) for row in index]
+    assert abs(np.corrcoef(named, range(24))[0, 1]) < 0.4
 
 
 def test_what_a_minimum_of_interactions_leaves_out_is_seen_and_not_learned_from(

@@ -70,6 +70,14 @@ def test_history_items_are_named_by_their_share_of_what_speaks_for_the_item() ->
     assert found == [(HISTORY_REASON, 1, 0.375), (HISTORY_REASON, 0, 0.125)]
 
 
+def test_where_items_owe_next_to_nothing_the_model_is_named_as_well() -> None:
+    assert reasons(4, (0,), support((1.0,), rest=15.0)) == [
+        (MODEL_REASON, -1, 0.9375),
+        (HISTORY_REASON, 0, 0.0625),
+    ]
+    assert reasons(4, (0,), support((1.0,), rest=7.0)) == [(HISTORY_REASON, 0, 0.125)]
+
+
 def test_what_speaks_against_an_item_is_no_reason_and_has_no_share() -> None:
     found = reasons(4, (0, 1), support((2.0, -1.0), popularity=-3.0))
     assert found == [(HISTORY_REASON, 0, 1.0)]

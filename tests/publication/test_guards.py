@@ -327,10 +327,11 @@ def test_the_vectors_of_all_models_of_a_night_are_measured(
     )
     trained = {"factors": [{"name": name} for name in factors], "towers": [{"name": "svd"}]}
     recommend = SimpleNamespace(ranker="hybrid")
+    limits = SimpleNamespace(effective_rank=SimpleNamespace(limit=2.0))
     subject = SimpleNamespace(
         lakehouse=lake,
         final=SimpleNamespace(models_of=trained.get),
-        config=SimpleNamespace(recommend=recommend),
+        config=SimpleNamespace(recommend=recommend, guards=limits),
     )
     collapsed = DotMember("towers_svd", None, np.ones((40, 6), np.float32))
     monkeypatch.setattr(guards, "read_members", lambda _, names: {names[0]: collapsed})
@@ -342,6 +343,10 @@ def test_the_vectors_of_all_models_of_a_night_are_measured(
     assert measured["effective_rank"].detail == "of 6 directions in towers_svd"
     recommend.ranker = "mllib_als"
     assert guards._of_embeddings(subject)["finite_embeddings"].value == 3.0
+    # Vectors of no more directions than the limit cannot spread over so many.
+    limits.effective_rank.limit = 8.0
+    few = guards._of_embeddings(subject)["effective_rank"]
+    assert few == guards.Measured(detail="no vectors have more than 8 directions")
 
 
 def test_an_attribute_that_is_gone_drifts_where_its_table_was_read() -> None:

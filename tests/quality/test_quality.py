@@ -105,6 +105,15 @@ def test_the_cold_item_protocol_trains_on_a_validation_that_holds_no_new_items(b
     }
 
 
+def test_ids_that_pandas_has_written_as_categories_are_joined_with_plain_ones(bare: Path) -> None:
+    frame = pd.DataFrame({"user_id": ["ann", "bob"], "item_id": ["x", "y"]})
+    frame.astype("category").to_parquet(bare / "train.parquet")
+    write(bare, "validation", user_id=["eve"], item_id=["x"])
+    config = config_for(bare, protocol="cold_items")
+    joined = pd.read_parquet(str(config.interactions.source.path))
+    assert joined["user_id"].tolist() == ["ann", "bob", "eve"]
+
+
 def test_a_validation_of_new_items_stays_one_under_the_cold_item_protocol(bare: Path) -> None:
     write(bare, "validation", user_id=[2, 1], item_id=[8, 7])
     config = config_for(bare, protocol="cold_items")

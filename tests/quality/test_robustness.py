@@ -1,6 +1,7 @@
 """Attacks change what they say and no more, and what is lost is told for every ranker."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,15 @@ def test_random_clicks_are_new_pairs_of_known_users_and_items(folder: Folder) ->
     assert set(added["user_id"]) <= set(folder.train["user_id"])
 
 
+def test_no_random_click_is_a_pair_of_the_validation() -> None:
+    users, items = range(4), range(25)
+    every = pd.DataFrame([(u, i) for u in users for i in items], columns=["user_id", "item_id"])
+    train, test, validation = every[::3], every[1:2], every[4:80]
+    clicked = with_random_clicks(folder_of(train, test, validation), 1)
+    pairs = pd.concat([clicked, test, validation[~validation.index.isin(train.index)]])
+    assert not pairs.duplicated().any()
+
+
 def test_whole_ratings_are_averaged_to_the_nearest_whole_number() -> None:
     stars = [5, 5, 4] * ITEMS
     items = np.repeat(np.arange(ITEMS), 3)
@@ -162,7 +172,7 @@ def test_ids_of_other_types_are_the_same_ids(
         frame.astype(given.get(name, {}))
         for name, frame in (("train", folder.train), ("test", folder.test))
     )
-    place = written(Folder(train, test, folder.users), tmp_path / "data")
+    place = written(replace(folder, train=train, test=test), tmp_path / "data")
     pd.DataFrame({"user_id": range(USERS)}).astype(given.get("users", {})).to_parquet(
         place / "users.parquet"
     )
@@ -200,7 +210,7 @@ def test_rows_without_an_id_are_left_out_and_ratings_read_as_numbers(
     ids = folder.train["user_id"].astype(float)
     ids[3] = np.nan
     train = folder.train.assign(user_id=ids, rating=folder.train["rating"].astype(str))
-    place = written(Folder(train, folder.test, folder.users), tmp_path / "data")
+    place = written(replace(folder, train=train), tmp_path / "data")
     read = read_folder(place).train
     expected = folder.train.drop(3).reset_index(drop=True)
     pd.testing.assert_frame_equal(read, expected, check_dtype=False)
@@ -244,12 +254,17 @@ def test_other_tables_or_seeds_are_measured_in_a_folder_of_their_own(
 
 
 def test_pushed_items_are_found_in_the_lists_by_their_ids(spark: SparkSession) -> None:
-    lists = spark.createDataFrame([([2, 0],), ([1],)], "item_indices array<int>")
+    lists = spark.createDataFrame(
+        [(0, [2, 0]), (1, [1])], "user_index long, item_indices array<int>"
+    )
     index = spark.createDataFrame([("a", 0), ("b", 1), ("7", 2)], "item_id string, item_index long")
-    assert rise_of_pushed(lists, index, [7], 2, 1) == Rise(0.5, (1 + 3) / 2)
+    had = spark.createDataFrame([(1, 1)], "user_index long, had long")
+    nobody = had.limit(0)
+    assert rise_of_pushed(lists, index, nobody, [7], 2, 1) == Rise(0.5, (1 + 3) / 2)
     # An item of which the attack has left nothing has the rank after the lists.
-    gone = rise_of_pushed(lists, index, [7, "gone"], 2, 1)
+    gone = rise_of_pushed(lists, index, nobody, [7, "gone"], 2, 1)
     assert gone == Rise(0.5, (1 + 3 + 3 + 3) / 4)
+    assert rise_of_pushed(lists, index, had, [7, "gone"], 2, 1) == Rise(0.5, (1 + 3 + 3) / 3)
 
 
 def test_a_pushed_item_that_its_user_has_does_not_count_as_risen(spark: SparkSession) -> None:
@@ -258,9 +273,10 @@ def test_a_pushed_item_that_its_user_has_does_not_count_as_risen(spark: SparkSes
     )
     known = spark.createDataFrame([(0, 7)], "user_index long, item_index long")
     index = spark.createDataFrame([("pushed", 7)], "item_id string, item_index long")
-    assert rise_of_pushed(lists, index, ["pushed"], 3, 1) == Rise(1.0, 1.0)
+    had = spark.createDataFrame([(0, 1)], "user_index long, had long")
+    assert rise_of_pushed(lists, index, had.limit(0), ["pushed"], 3, 1) == Rise(1.0, 1.0)
     left = without_known(lists, known, known.limit(0))
-    assert rise_of_pushed(left, index, ["pushed"], 3, 1) == Rise(0.0, 4.0)
+    assert rise_of_pushed(left, index, had, ["pushed"], 3, 1) == Rise(0.0, 0.0)
 
 
 def test_lists_are_measured_without_what_users_have(spark: SparkSession) -> None:

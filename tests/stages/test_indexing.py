@@ -1,10 +1,11 @@
 """Indices are dense, append-only and independent of the partitioning."""
 
+import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 
 from m6rec.stages.pairs.indexing import IDS_OF_ONE_TASK, extend_index
 
-COUNTS = {f"item{n:02d}": n % 4 for n in range(40)}
+COUNTS = {f"item{n:02d}": 1 + n % 4 for n in range(40)}
 EXPECTED = sorted(COUNTS, key=lambda item: (-COUNTS[item], item))
 
 
@@ -22,6 +23,15 @@ def extend(
 
 def test_the_most_frequent_ids_come_first_and_ties_go_by_id(spark: SparkSession) -> None:
     assert extend(ids(spark, COUNTS)) == {item: n for n, item in enumerate(EXPECTED)}
+
+
+def test_numbers_of_ids_without_interactions_say_nothing_of_the_ids(spark: SparkSession) -> None:
+    known = {f"new{n:03d}": 0 for n in range(300)} | {"item1": 1, "item2": 2}
+    numbers = extend(ids(spark, known))
+    assert numbers == extend(ids(spark, known, 7), ids_of_one_task=10)
+    assert (numbers.pop("item2"), numbers.pop("item1")) == (0, 1)
+    order = [numbers[name] for name in sorted(numbers)]
+    assert abs(np.corrcoef(order, range(300))[0, 1]) < 0.15
 
 
 def test_the_numbers_do_not_depend_on_the_partitioning(spark: SparkSession) -> None:

@@ -98,7 +98,8 @@ class GuardsConfig(Section):
         default=_stop(2.0),
         description="At least: the least effective rank of the items' embeddings and of their"
         " factors of each method, which is how many directions they spread over; it is next to 1"
-        " where they have collapsed. Of a night without embeddings, each pair of towers counts.",
+        " where they have collapsed. Of a night without embeddings, each pair of towers counts."
+        " Vectors of no more directions than the limit are not measured.",
     )
     rows_in: Guard = Field(
         default=_stop(0.7),

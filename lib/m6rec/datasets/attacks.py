@@ -40,11 +40,13 @@ class Folder:
     Attributes:
         train, test: the tables.
         users: the ids of users in any table of the folder, each once.
+        held_out: the pairs of the test and, if there is one, of the validation.
     """
 
     train: pd.DataFrame
     test: pd.DataFrame
     users: "pd.Series[Any]"
+    held_out: pd.DataFrame
 
 
 def read_folder(data: Path) -> Folder:
@@ -61,35 +63,36 @@ def read_folder(data: Path) -> Folder:
             f"{place} has a column {c.DOMAIN}, and the attacks know nothing of domains; leave the"
             " column out, or give a folder for each domain"
         )
-    others = (data / f"{name}.parquet" for name in ("validation", "users"))
-    found = [_whole(_rows(one, [c.USER_ID])) for one in others if one.exists()]
+    others = ((data / "validation.parquet", _IDS), (data / "users.parquet", [c.USER_ID]))
+    found = [_whole(_rows(file, columns)) for file, columns in others if file.exists()]
     folder = folder_of(train, test, *found)
-    train, test = folder.train, folder.test
+    train = folder.train
     users, items = train[c.USER_ID].nunique(), train[c.ITEM_ID].nunique()
     if items < _FEWEST_ITEMS:
         raise TableError(
             f"{place} has {items} items, and the attacks need {_FEWEST_ITEMS} or more:"
             f" {PUSHED_ITEMS} are pushed, and fake users have others, too; give a larger folder"
         )
-    pairs = len(pd.concat([train, test])[_IDS].drop_duplicates())
+    pairs = len(pd.concat([train[_IDS], folder.held_out]).drop_duplicates())
     clicks, free = round(CHANGED * len(train)), users * items - pairs
     if clicks > free:
         raise TableError(
             f"{place} has {users} users and {items} items, of whose pairs {max(free, 0)} are in"
-            f" neither training nor test, and the attack by random clicks adds {clicks}; give a"
-            " folder whose users have fewer of the items"
+            f" neither training nor what is held out, and the attack by random clicks adds"
+            f" {clicks}; give a folder whose users have fewer of the items"
         )
     return folder
 
 
 def folder_of(train: pd.DataFrame, test: pd.DataFrame, *others: pd.DataFrame) -> Folder:
-    """The folder of these tables; `others` are its further tables of users.
+    """The folder of these tables; `others` are its further tables of users or of pairs.
 
     An id is the same however a table writes it, as it is where a run reads it.
     """
     tables = _of_one_type((train, test, *others))
     users = pd.concat([table[c.USER_ID] for table in tables])
-    return Folder(tables[0], tables[1], users.drop_duplicates())
+    held_out = pd.concat([table[_IDS] for table in tables[1:] if c.ITEM_ID in table])
+    return Folder(tables[0], tables[1], users.drop_duplicates(), held_out)
 
 
 def _of_one_type(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
@@ -173,11 +176,11 @@ def with_fake_users(
 def with_random_clicks(folder: Folder, seed: int) -> pd.DataFrame:
     """Training with a share of added events, each of the user of some event and a random item.
 
-    No added pair stands in training or in the test.
+    No added pair stands in training or in what is held out.
     """
     rng = np.random.default_rng(seed)
     train = folder.train
-    together = pd.concat([train, folder.test], ignore_index=True)
+    together = pd.concat([train[_IDS], folder.held_out], ignore_index=True)
     taken = set(zip(together[c.USER_ID], together[c.ITEM_ID], strict=True))
     items = np.unique(train[c.ITEM_ID].to_numpy())
     wanted = round(CHANGED * len(train))

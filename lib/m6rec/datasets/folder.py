@@ -118,8 +118,9 @@ def _write_joined(data: Path, names: list[str], target: Path) -> None:
     train, validation = (
         pq.read_table(data / f"{name}.parquet", columns=names) for name in ("train", "validation")
     )
+    plain = pa.schema([_without_dictionary(field) for field in train.schema])
     try:
-        alike = validation.select(train.column_names).cast(train.schema)
+        train, alike = train.cast(plain), validation.select(train.column_names).cast(plain)
     except pa.ArrowException as error:
         raise TableError(
             f"{data / 'validation.parquet'} has columns that are not of the types in train.parquet"
@@ -128,6 +129,12 @@ def _write_joined(data: Path, names: list[str], target: Path) -> None:
     joined = pa.concat_tables([train, alike])
     target.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(joined, target, coerce_timestamps="us", allow_truncated_timestamps=True)
+
+
+def _without_dictionary(field: pa.Field) -> pa.Field:
+    """The field with its values themselves, where pandas has written categories."""
+    is_coded = pa.types.is_dictionary(field.type)
+    return field.with_type(field.type.value_type) if is_coded else field
 
 
 def _holds_new_items(data: Path, domain: tuple[str, ...]) -> bool:

@@ -425,15 +425,24 @@ def _of_embeddings(subject: _Subject) -> dict[str, Measured]:
     finite = {name: finite_rows(one) for name, one in vectors.items()}
     broken = sum(int((~rows).sum()) for rows in finite.values())
     names = ", ".join(name for name, rows in finite.items() if not rows.all())
-    ranks = {name: effective_rank(one[finite[name]]) for name, one in vectors.items()}
-    least, rank = min(ranks.items(), key=lambda item: item[1])
-    detail = f"of {vectors[least].shape[1]} directions in {least}"
     return {
         "finite_embeddings": Measured(
             float(broken + _broken_users(subject.lakehouse)), detail=names and f"in {names}"
         ),
-        "effective_rank": Measured(rank, detail=detail),
+        "effective_rank": _least_rank(
+            {name: one[finite[name]] for name, one in vectors.items()},
+            subject.config.guards.effective_rank.limit,
+        ),
     }
+
+
+def _least_rank(vectors: Mapping[str, Float32], limit: float) -> Measured:
+    """The least effective rank of vectors that have more directions than the limit asks for."""
+    ranks = {name: effective_rank(one) for name, one in vectors.items() if one.shape[1] > limit}
+    if not ranks:
+        return Measured(detail=f"no vectors have more than {limit:g} directions")
+    least, rank = min(ranks.items(), key=lambda item: item[1])
+    return Measured(rank, detail=f"of {vectors[least].shape[1]} directions in {least}")
 
 
 def _item_vectors(subject: _Subject) -> dict[str, Float32]:

@@ -79,7 +79,9 @@ def robustness_document(rows: Sequence[Measurement], data: str, depth: int) -> s
         " percent or two either way is chance.",
         "\n".join(f"- **{name}**: {words}." for name, words in _WHAT_ATTACKS_ARE.items()),
         *(f"## {title}\n\n{_markdown(header, cells)}" for title, header, cells in _tables(rows)),
-        f"A pushed item that a list of {depth} items does not hold has the rank {depth + 1}.",
+        f"A pushed item that a list of {depth} items does not hold has the rank {depth + 1}, or the"
+        " one after the last where the catalogue has fewer items. Users who have an item do not"
+        " count in its rank.",
         _verdict(rows),
     ]
     return "\n\n".join(parts) + "\n"

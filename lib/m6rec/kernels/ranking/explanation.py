@@ -52,6 +52,9 @@ KINDS = (
 _HISTORY, _AFTER, _ATTRIBUTE, _POPULAR, _MODEL, _AGAIN, _MIX = range(len(KINDS))
 # Popularity speaks a little for every item, and with a smaller share it is no reason.
 _LEAST_SHARE_OF_POPULARITY = 0.01
+# What no item and no attribute explains is a reason beside those that these give only where they
+# are next to nothing.
+_LEAST_SHARE_OF_MODEL = 0.9
 
 
 @dataclass(frozen=True)
@@ -296,7 +299,7 @@ def _explain(  # type: ignore[no-untyped-def]
                     found = _keep_largest(reasons, found, kind, own[place], owed)
             if content > 0.0:
                 found = _keep_largest(reasons, found, _ATTRIBUTE, attribute, content)
-            is_named = found > 0
+            is_named = found > 0 and rest < _LEAST_SHARE_OF_MODEL * total
             if popular > 0.0 and popular >= _LEAST_SHARE_OF_POPULARITY * total:
                 found = _keep_largest(reasons, found, _POPULAR, -1, popular)
             if not is_named and rest > 0.0:

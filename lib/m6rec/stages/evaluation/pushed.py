@@ -1,7 +1,7 @@
 """Measure how far pushed items rise in the lists of a ranker."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from functools import partial
 
 import numpy as np
@@ -15,34 +15,41 @@ from m6rec.kernels.evaluation.pushed_items import Rise, RiseSums, rise_sums
 from m6rec.spark.arrow_rows import list_column
 from m6rec.spark.runtimes import arrow_table
 
+HAD = "had"
+# How many of the pushed items a user does not have.
+_LEFT = "left"
 _SUMS_OF_RISE = tuple(field.name for field in fields(RiseSums))
 
 
 def rise_of_pushed(
-    lists: DataFrame, item_index: DataFrame, pushed: Sequence[object], depth: int, k: int
+    lists: DataFrame,
+    item_index: DataFrame,
+    had: DataFrame,
+    pushed: Sequence[object],
+    depth: int,
+    k: int,
 ) -> Rise:
-    """Where pushed items stand in a ranker's lists.
+    """Where pushed items stand in a ranker's lists, of users who do not have them.
 
     Args:
-        lists: item_indices, a row for each user.
+        lists: user_index, item_indices, a row for each user.
         item_index: item_id, item_index.
-        pushed: the owner's ids of the items.
+        had: user_index, had; how many of the pushed items users have, so that no list may hold
+            them. Users who are not there have none.
+        pushed: the owner's ids of the items. One that the index lacks stands in no list.
         depth: the most items of a list.
         k: how many items of each list count for the share.
     """
     ids = [str(item) for item in pushed]
     found = arrow_table(item_index.where(F.col(c.ITEM_ID).isin(ids)).select(c.ITEM_INDEX))
     items = found.column(0).to_numpy().astype(np.int64)
+    left = (F.lit(len(ids)) - F.coalesce(HAD, F.lit(0))).cast("long").alias(_LEFT)
+    rows = lists.join(had, c.USER_INDEX, how="left").select(c.ITEM_INDICES, left)
     add = partial(_rise_partition, pushed=items, depth=depth, k=k)
     schema = ", ".join(f"{name} long" for name in _SUMS_OF_RISE)
-    sums = (
-        lists.select(c.ITEM_INDICES).mapInArrow(add, schema).agg(*map(F.sum, _SUMS_OF_RISE)).first()
-    )
+    sums = rows.mapInArrow(add, schema).agg(*map(F.sum, _SUMS_OF_RISE)).first()
     assert sums is not None
-    found_in_lists = RiseSums(*sums)
-    # An item that the attack has taken out of training stands in no list.
-    beyond = found_in_lists.lists * (len(ids) - len(items)) * (depth + 1)
-    return replace(found_in_lists, ranks=found_in_lists.ranks + beyond).rise(len(ids))
+    return RiseSums(*sums).rise()
 
 
 def _rise_partition(
@@ -53,4 +60,5 @@ def _rise_partition(
         ranked = np.full((batch.num_rows, depth), NO_ITEM, np.int32)
         users = np.repeat(np.arange(batch.num_rows), np.diff(indptr))
         ranked[users, np.arange(len(items)) - indptr[users]] = items
-        yield pa.RecordBatch.from_pylist([asdict(rise_sums(ranked, pushed, k))])
+        pairs = int(batch.column(_LEFT).to_numpy().sum())
+        yield pa.RecordBatch.from_pylist([asdict(rise_sums(ranked, pushed, pairs, k))])

@@ -23,7 +23,9 @@ def extend_index(
 
     The order is total (by falling interaction_count, then by id), so the numbers do not depend on
     the partitioning, and popular items are neighbours in memory. Rows are partitioned by range and
-    numbered from the offset of their partition, so no task sees all of them.
+    numbered from the offset of their partition, so no task sees all of them. Ids without
+    interactions follow by a hash: those that an owner gives are often smaller the more popular an
+    item is to become, and what a ranker scores alike stands in the order of the numbers.
 
     Args:
         ids: id_column string, interaction_count long; a row for each id.
@@ -58,7 +60,8 @@ def _place(ids: DataFrame, id_column: str, one_task: bool) -> DataFrame:
     """Sort the ids by range, and add each row's partition and its position there."""
     configured = int(ids.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1)
     partitions = 1 if one_task else configured
-    order = (F.col(c.INTERACTION_COUNT).desc(), F.col(id_column).asc())
+    unknown = F.when(F.col(c.INTERACTION_COUNT) == 0, F.xxhash64(id_column))
+    order = (F.col(c.INTERACTION_COUNT).desc(), unknown.asc(), F.col(id_column).asc())
     ranged = ids.repartitionByRange(partitions, *order).sortWithinPartitions(*order)
     return ranged.select(
         id_column,
