@@ -31,6 +31,7 @@ from m6rec.publication.forgetting import (
     users_in,
     users_named,
 )
+from m6rec.runs import unprepared
 from m6rec.spark.session import session_of_job
 from m6rec.spark.sources import read_ids, table_of_ids
 
@@ -72,6 +73,12 @@ def run(
         print(
             f"warning: run {run_id} went on meanwhile and may write these users again, who stay in"
             " table user_index; forget them again when it has ended",
+            flush=True,
+        )
+    for run_id in unprepared(lakehouse, killed):
+        print(
+            f"warning: run {run_id} cannot go on: it would read these users where they stand in"
+            " earlier versions of your tables; start a new run, with another --run-id",
             flush=True,
         )
     for source, column in tables_of_users(config):

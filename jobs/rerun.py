@@ -24,6 +24,7 @@ from m6rec.command_line import (
 from m6rec.config.run import Config
 from m6rec.fits.choices import kept_choices
 from m6rec.fits.fit import Fit
+from m6rec.publication.nights import check_repeatable
 from m6rec.publication.repeating import ListDifferences, differences, repetition_of
 from m6rec.runs import run_jobs
 from m6rec.spark.session import session_of_job, starting_workers
@@ -46,6 +47,8 @@ def rerun(spark: SparkSession, config: Config, run_id: str, new_id: str) -> List
     for doubt in repetition.doubts:
         print(f"warning: lists may differ: {doubt}", flush=True)
     kept = kept_choices(Fit(original, repetition.config, c.SELECTION))
+    if kept is not None:
+        check_repeatable(original.for_run(kept.kept_from), run_id)
     sized = for_its_size(repetition.lakehouse, repetition.config)
     with starting_workers(spark), sized as tables:
         if kept is not None:

@@ -33,6 +33,8 @@ from m6rec.job_records import (
     FOLD_IN,
     FORGET,
     JOBS_OF_A_RUN,
+    KEEP_CHOICES,
+    PREPARE_INTERACTIONS,
     PUBLISH,
     RECOMMEND,
     JobRecord,
@@ -141,7 +143,8 @@ def run_jobs(lakehouse: Lakehouse, config: Config, jobs: Iterable[tuple[str, Job
 
     Raises:
         ConfigError: the run was begun with another configuration.
-        DataError: a job whose tables another reads has not finished.
+        DataError: a job whose tables another reads has not finished; or users whom the run would
+            read have been forgotten since it began.
     """
     with session_for_sources(lakehouse.spark), ThreadPoolExecutor(1) as background:
         earlier = work_so_far(lakehouse)
@@ -157,6 +160,8 @@ def run_jobs(lakehouse: Lakehouse, config: Config, jobs: Iterable[tuple[str, Job
                     journal.write()
                     continue
                 _check_turn(finished, job.record, lakehouse.run_id)
+                if job.name == PREPARE_INTERACTIONS.name and sources:
+                    _refuse_after_forgetting(lakehouse, earlier)
                 attempt = Attempt(lakehouse, config, job.name, sources=sources)
                 journal.add(attempt.row(STARTED))
                 journal.say(title)
@@ -481,6 +486,33 @@ def jobs_going_on(rows: Iterable[Row], now: datetime) -> list[Row]:
         if row["status"] == STARTED
         and now - row["started_at"].astimezone(UTC) < silent.get(row["job"], _A_RUN_MAY_TAKE)
     ]
+
+
+def _refuse_after_forgetting(lakehouse: Lakehouse, earlier: Sequence[Row]) -> None:
+    """Refuse to read users as they were when the run began, where some are to be forgotten since.
+
+    Jobs that follow find users by the index, in which nobody is who was forgotten.
+    """
+    if earlier and users_forgotten_since(lakehouse, start_of_work(earlier)):
+        raise DataError(
+            f"run {lakehouse.run_id} has not finished job {PREPARE_INTERACTIONS.name}, which would"
+            " read your tables at the versions of the time when the run began, and users have been"
+            " forgotten since, who may stand in these; start a new run, with another --run-id"
+            " (rerun: another --as), and where it brings users back, forget them again"
+        )
+
+
+def unprepared(lakehouse: Lakehouse, run_ids: Collection[str]) -> list[str]:
+    """Which of these runs have begun, and have not read what they began with to the end."""
+    first = {c.RUN_ID: tuple(run_ids), "job": (PREPARE_INTERACTIONS.name, KEEP_CHOICES.name)}
+    rows = collected_runs(lakehouse, first) if run_ids else []
+    begun = {row[c.RUN_ID] for row in rows if row["sources"] and row["status"] not in GONE}
+    prepared = {
+        row[c.RUN_ID]
+        for row in rows
+        if row["job"] == PREPARE_INTERACTIONS.name and row["status"] == FINISHED
+    }
+    return sorted(begun - prepared)
 
 
 def users_forgotten_since(lakehouse: Lakehouse, since: datetime) -> bool:

@@ -444,6 +444,7 @@ def test_credentials_that_are_missing_are_named() -> None:
             "[COLUMN_ALREADY_EXISTS] The column `w` already exists.",
             "it has two columns named w; rename one or, where they differ in case, set",
         ),
+        ("[FAILED_READ_FILE.FILE_NOT_EXIST] a.parquet", "rerun cannot make a run again any more"),
         ("java.lang.UnsupportedOperationException", "http"),
         (
             "[DELTA_UNSUPPORTED_FEATURES_FOR_READ] Unsupported Delta read feature: table requires"

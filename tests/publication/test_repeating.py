@@ -2,11 +2,13 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from jobs import rerun as job
 from m6rec.config.run import Config, parse_config
 from m6rec.errors import DataError
 from m6rec.job_records import JobRecord
@@ -14,9 +16,9 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.publication.nights import night_of
 from m6rec.publication.publishing import publish, was_published
 from m6rec.publication.repeating import ListDifferences, differences, repetition_of
-from m6rec.runs import REMOVED, Job, as_read_by, run_job, work_of_run
+from m6rec.runs import FINISHED, REMOVED, Attempt, Job, as_read_by, run_job, work_of_run
 from m6rec.spark.sources import read_source
-from tests.finished_runs import PLACES, USERS, lists_of
+from tests.finished_runs import PLACES, USERS, config_of, finished_runs, lists_of
 
 
 def append_event(spark: SparkSession, path: Path) -> None:
@@ -125,3 +127,24 @@ def test_other_scores_are_told_from_other_items(spark: SparkSession, tmp_path: P
 def test_a_run_that_is_not_there_is_not_repeated(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no such run"):
         repetition_of(Lakehouse(spark, str(tmp_path), "gone"), "again")
+
+
+def test_who_was_forgotten_since_comes_back_with_a_repetition_and_it_is_said(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    config = config_of(str(tmp_path))
+    [one] = finished_runs(spark, config, "one")
+    Attempt(one.for_run("receipt"), config, "forget").save(FINISHED)
+    *_, doubt = repetition_of(one, "again").doubts
+    assert "come back into tables of the lake" in doubt and "forget them again" in doubt
+
+
+def test_a_night_is_not_made_again_when_the_run_is_gone_whose_choices_it_kept(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(str(tmp_path))
+    finished_runs(spark, config, "night")
+    monkeypatch.setattr(job, "kept_choices", lambda _: SimpleNamespace(kept_from="before"))
+    refused = "run night cannot be made again any more: .* before chose, and there is no such run"
+    with pytest.raises(DataError, match=refused):
+        job.rerun(spark, config, "night", "again")

@@ -102,13 +102,39 @@ def begun_at(lakehouse: Lakehouse) -> datetime:
         DataError: there is no such run, or it has been removed.
     """
     work = work_of_run(lakehouse)
-    if not work or _is_removed(work):
+    why = _why_gone(work)
+    if why:
         raise DataError(
-            f"what run {lakehouse.run_id} chose cannot be kept:"
-            f" {'clean has removed it' if work else 'there is no such run'}; run pipeline, which"
+            f"what run {lakehouse.run_id} chose cannot be kept: {why}; run pipeline, which"
             " chooses anew (retention in the config says which runs are kept)"
         )
     return start_of_work(work)
+
+
+def check_repeatable(kept_from: Lakehouse, run_id: str) -> None:
+    """Refuse to make a night again when the run is gone from which it started.
+
+    Args:
+        kept_from: the tables of the run whose choices the night kept.
+        run_id: the night.
+
+    Raises:
+        DataError: that run has been removed.
+    """
+    why = _why_gone(work_of_run(kept_from))
+    if why:
+        raise DataError(
+            f"run {run_id} cannot be made again any more: it kept what run {kept_from.run_id}"
+            f" chose, and {why}; give --run-id of another run (retention in the config says which"
+            " runs are kept)"
+        )
+
+
+def _why_gone(work: Sequence[Row]) -> str:
+    """Why a run with these rows of `runs` has no tables; empty where it has."""
+    if not work:
+        return "there is no such run"
+    return "clean has removed it" if _is_removed(work) else ""
 
 
 def _is_removed(work: Sequence[Row]) -> bool:

@@ -27,6 +27,10 @@ from m6rec.spark.sources import at_versions
 
 _INDICES = ("user_index", "item_index")
 _KEY = RECOMMENDATIONS_TABLE.key
+_BRINGS_USERS_BACK = (
+    "users have been forgotten since, and come back into tables of the lake where the versions of"
+    " your tables that the run read hold them; forget them again when this run has ended"
+)
 _DIFFERS_ANYWAY = (c.RUN_ID, c.GENERATED_AT)
 
 
@@ -85,7 +89,7 @@ def repetition_of(original: Lakehouse, run_id: str) -> Repetition:
         if key not in versions
     ]
     if forgotten:
-        doubts.append("users have been forgotten since")
+        doubts.append(_BRINGS_USERS_BACK)
     if first["code_version"] != versions_in_use():
         doubts.append(f"the code was {first['code_version']} and is {versions_in_use()}")
     lakehouse = replace(original.for_run(run_id), fixed={} if forgotten else index_versions(work))

@@ -241,7 +241,8 @@ _RULES: tuple[_Rule, ...] = (
         _FILE_GONE,
         lambda _: (
             "a file of it vanished while it was read, or since the run began, as where it is"
-            " vacuumed or written anew; start a run anew, with another --run-id"
+            " vacuumed or written anew; start a run anew, with another --run-id (rerun cannot make"
+            " a run again any more that read this file)"
         ),
     ),
     (
