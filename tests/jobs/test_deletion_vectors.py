@@ -110,6 +110,19 @@ def test_a_file_without_other_rows_is_taken_out_and_a_number_counts_once(
     assert details[0][0] == 2
 
 
+def test_what_delta_has_measured_of_a_file_is_not_said_again_by_the_driver(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    folder = tmp_path / "lists"
+    make_table(spark, folder, {"a": [1], "b": [1], "c": [1]})
+    # As of all files that it marks.
+    DeltaTable.forPath(spark, str(folder)).delete("user_id = 'a'")
+    assert replace(folder, {"b": [2]}, 1) == newest_version(folder)
+    logs = [file.read_text() for file in sorted((folder / "_delta_log").glob("*.json"))]
+    assert "minValues" in logs[-2] and "minValues" not in logs[-1]
+    assert ranks_by_user(spark, folder) == {"b": [2], "c": [1]}
+
+
 def test_who_comes_second_changes_nothing_and_leaves_no_file(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,14 +18,16 @@ from jobs.forget import run as forget_users
 from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.errors import DataError, TableError
+from m6rec.job_records import JobRecord
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.forgetting import forget
 from m6rec.publication.publishing import publications, publish, read_published
 from m6rec.publication.replacing import PublishedLists
-from m6rec.runs import FAILED, FINISHED, STARTED, Attempt, jobs_of_run
+from m6rec.runs import FAILED, FINISHED, STARTED, Attempt, Job, jobs_of_run, run_job
 from m6rec.schemas import TABLES
 from m6rec.spark.sources import read_ids, table_of_ids
 from tests.finished_runs import config_of, finished_runs
+from tests.publication.test_folding import BySpark, Merging
 from tests.synthetic_shop import CONTEXTS
 
 # user-1 has refused rows, too, and user-90 has no history.
@@ -101,6 +103,54 @@ def test_a_forgotten_user_is_in_no_table_no_file_and_no_receipt(
     assert (again, sum(one.rows for one in nothing)) == (0, 0)
 
 
+def files_that_name(lake: Path, part_of_id: str) -> set[str]:
+    """The files of a lake, logs and their checkpoints included, that hold a part of an id."""
+    found = set()
+    for file in lake.rglob("*"):
+        if file.is_file():
+            content = file.read_bytes()
+            if file.suffix == ".parquet":
+                content += str(pq.ParquetFile(file).read().to_pylist()).encode()
+            if part_of_id.encode() in content:
+                found.add(str(file.relative_to(lake)))
+    return found
+
+
+@pytest.mark.parametrize("kind", [BySpark, Merging, None])
+def test_no_file_and_no_log_names_who_is_forgotten_after_lists_were_marked_by_spark(
+    spark: SparkSession, tmp_path: Path, kind: type[PublishedLists] | None
+) -> None:
+    config = config_of(str(tmp_path))
+    [run] = finished_runs(spark, config, "one")
+    publish(run, config)
+    index = spark.createDataFrame([(0, "user-0")], "user_index long, user_id string")
+    run.append_new("user_index", index, (c.USER_ID,))
+    odd = """a 'leaver' "née" Ünal\\"""
+    forgotten = ["user-0", "user-3", odd]
+    ids = spark.createDataFrame([(user,) for user in forgotten], "user_id string")
+    name = run.sql_name(PUBLISHED)
+    spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('delta.checkpointInterval' = '2')")
+    if kind is None:
+        # As an earlier release has left a lake.
+        marks = "'delta.enableDeletionVectors' = 'true'"
+        spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({marks})")
+    else:
+        lists = kind(run)
+        lists.enable_deletion_vectors()
+        of_user = run.delta_table(PUBLISHED).toDF().where("user_id = 'user-3'")
+        for number, user in enumerate(forgotten[1:]):
+            new = of_user.withColumn(c.USER_ID, F.lit(user))
+            assert lists.replace(new, [user], "test", number) == "done by Spark"
+        assert files_that_name(tmp_path, "leaver")
+
+    forget(run.for_run("receipt"), config, ids)
+
+    for part in ("user-0", "user-3", "leaver"):
+        assert files_that_name(tmp_path, part) == set()
+    kept = run.delta_table(PUBLISHED).toDF().select(c.USER_ID).distinct().collect()
+    assert {row[c.USER_ID] for row in kept} == {"user-1", "user-2"}
+
+
 def test_lists_that_are_only_marked_as_gone_leave_the_disk(
     spark: SparkSession, copied: Lakehouse, config: Config
 ) -> None:
@@ -132,21 +182,32 @@ def test_refused_rows_are_found_however_their_id_is_written(
         [(0, "17850"), (1, "\u00e9va"), (2, "12345678")], "user_index long, user_id string"
     )
     lakehouse.append_new("user_index", index, (c.USER_ID,))
-    ids = ["1.2345678E7", "17850.0", '"17850.0"', '" 017850"', '"E\u0301va"', '"17851"', "null"]
+    ids = [
+        "1.2345678E7",
+        "17850.0",
+        '"17850.0"',
+        '" 017850"',
+        '"E\u0301va"',
+        '"17851"',
+        '"refused"',
+        "null",
+    ]
     column = config.interactions.columns.user
     raws = [(f'{{"{column}":{id_}}}', "weight negative", None) for id_ in ids]
     rows = spark.createDataFrame(raws, "raw string, reason string, source_version long")
     lakehouse.write("quarantine", rows)
-    named = [(" 17850.0 ",), ("E\u0301VA",), ("  ",), ("12345678",)]
+    # The last has refused rows alone.
+    named = [(" 17850.0 ",), ("E\u0301VA",), ("  ",), ("12345678",), ("Refused",)]
     forgotten = spark.createDataFrame(named, "user_id string")
 
     forget_users(lakehouse.for_run("receipt"), unified, forgotten)
 
-    assert "receipt receipt: 3 users forgotten" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "receipt receipt: 4 users forgotten" in said and "the lake knows" not in said
     left = lakehouse.for_run("first").read("quarantine").select("raw").collect()
     assert {json.loads(row["raw"])[column] for row in left} == {"17851", None}
     forget_users(lakehouse.for_run("again"), unified, forgotten)
-    assert "the lake knows none of the 3 users of the table" in capsys.readouterr().out
+    assert "the lake knows none of the 4 users of the table" in capsys.readouterr().out
 
 
 def test_refused_rows_of_runs_with_another_column_of_users_are_found(
@@ -324,6 +385,31 @@ def test_nobody_is_forgotten_beside_a_run_that_is_going_on(
     # It is not waited for; that there is no index is found next.
     with pytest.raises(DataError, match="no table user_index"):
         forget(lakehouse.for_run("receipt"), config, ids, killed=("tonight",))
+
+
+def test_a_run_that_was_killed_before_it_had_prepared_brings_nobody_back(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events, ids = tmp_path / "events", spark.createDataFrame([("ann",)], "user_id string")
+    there = spark.createDataFrame([("ann", "tea")], "user_id string, item_id string").coalesce(1)
+    there.write.format("delta").save(str(events))
+    source = {"source": {"path": str(events)}}
+    config = config_of(str(tmp_path / "lake")).replaced({"interactions": source})
+    prepare = Job(JobRecord("prepare_interactions"), lambda own, _: None)
+    begun, prepared = (Lakehouse(spark, config.lake, name) for name in ("begun", "prepared"))
+    run_job(prepared, config, prepare)
+    Attempt(begun, config, "prepare_interactions", sources={"interactions.source": 0}).save(STARTED)
+    index = spark.createDataFrame([(0, "ann")], "user_index long, user_id string")
+    begun.append_new("user_index", index, (c.USER_ID,))
+
+    forget_users(begun.for_run("receipt"), config, ids, killed=("begun", "prepared"))
+
+    said = capsys.readouterr().out
+    assert "run begun cannot go on" in said and "run prepared" not in said
+    with pytest.raises(DataError, match=r"begun has not finished job prepare.* another --run-id"):
+        run_job(begun, config, prepare)
+    assert run_job(prepared, config, Job(JobRecord("build_features"), lambda own, _: None))
+    assert run_job(begun.for_run("anew"), config, prepare)
 
 
 def test_a_table_of_ids_is_read_by_its_name_and_its_column_found(

@@ -29,11 +29,15 @@ from m6rec.runs import A_STREAM_MAY_BE_SILENT, Attempt, collected_runs, jobs_goi
 from m6rec.schemas import RECEIPTS_TABLE
 from m6rec.spark.places import matching, remove_folder
 from m6rec.spark.runtimes import arrow_schema, arrow_table, cast_or_null, frame_of_arrow
+from m6rec.spark.session import with_settings
 from m6rec.spark.values import as_id
 
 # The artifacts of a run that hold rows of users. Only training reads them.
 _ROWS_OF_USERS = "tower_rows"
 SAFE_HOURS = 168
+# Rows that a merge only marks would be purged next. Delta's log would have got the smallest and the
+# largest id of each file that has them: marks need statistics, though the session turns these off.
+_UNMARKED = {"spark.databricks.delta.merge.deletionVectors.persistent": "false"}
 _NAMED = "_named"
 
 
@@ -54,10 +58,19 @@ class Deletion:
 
 @dataclass(frozen=True)
 class _Users:
-    """Users who are forgotten: their ids, and the indices of those who have one."""
+    """Users who are forgotten.
+
+    Attributes:
+        ids: of those whom the lake knows, as it has them, and of the others, as they were given.
+        indices: of those who have one.
+        refused: their refused rows, as table `quarantine` has them.
+        known: how many of them the lake knows, be it by such rows alone.
+    """
 
     ids: list[str]
     indices: list[int]
+    refused: list[str]
+    known: int
 
 
 def forget(
@@ -96,13 +109,12 @@ def forget(
             f"{lakehouse.location} holds no table user_index, so that no user can be found; is"
             " lake in the config the place of the tables?"
         )
-    there = arrow_table(_users_of_lake(lakehouse, named, tables, config.interactions))
-    known = len(there.column(_NAMED).unique())
-    users = _users_of(there, arrow_table(named))
+    users = _users_of(lakehouse, named, tables, config.interactions)
     deletions: list[Deletion] = []
 
     def delete(names: Sequence[str]) -> None:
-        found = for_each(names, lambda name: _delete(lakehouse, name, users, config.interactions))
+        with with_settings(lakehouse.spark, _UNMARKED):
+            found = for_each(names, lambda name: _delete(lakehouse, name, users))
         deletions.extend(one for one in found if one is not None)
 
     for group in _in_order(tables):
@@ -122,15 +134,24 @@ def forget(
         one if one.version is None else replace(one, version=lakehouse.version(one.table))
         for one in deletions
     ]
-    _write_receipt(lakehouse, known, receipt)
+    _write_receipt(lakehouse, users.known, receipt)
     attempt.add({one.table: one.version for one in receipt if one.version is not None})
-    return known, receipt
+    return users.known, receipt
 
 
-def _users_of(there: pa.Table, named: pa.Table) -> _Users:
-    """Those whom the lake knows, and the others by the names that were given."""
-    ids = {*there.column(c.USER_ID).to_pylist(), *named.column(c.USER_ID).to_pylist()}
-    return _Users(sorted(ids), sorted({*there.column(c.USER_INDEX).drop_null().to_pylist()}))
+def _users_of(
+    lakehouse: Lakehouse, named: DataFrame, tables: Sequence[str], config: InteractionsConfig
+) -> _Users:
+    there = arrow_table(_users_of_lake(lakehouse, named, tables, config))
+    given = arrow_table(named).column(c.USER_ID).to_pylist()
+    ids = sorted({*there.column(c.USER_ID).to_pylist(), *given})
+    indices = sorted({*there.column(c.USER_INDEX).drop_null().to_pylist()})
+    known, refused = {*there.column(_NAMED).to_pylist()}, set[str]()
+    if "quarantine" in tables:
+        rows = arrow_table(_refused_rows(lakehouse, ids, config))
+        known |= {*rows.column(_NAMED).to_pylist()}
+        refused = {*rows.column(c.RAW).to_pylist()}
+    return _Users(ids, indices, sorted(refused), len(known))
 
 
 def tables_of_users(config: Config) -> Iterator[tuple[TableSource, str]]:
@@ -208,25 +229,21 @@ def _holds_users(name: str) -> bool:
     return name == "quarantine" or bool({c.USER_ID, c.USER_INDEX} & set(schema_of(name).names))
 
 
-def _delete(
-    lakehouse: Lakehouse, name: str, users: _Users, config: InteractionsConfig
-) -> Deletion | None:
+def _delete(lakehouse: Lakehouse, name: str, users: _Users) -> Deletion | None:
     """Delete the users' rows of a table; None where it has none, or no column tells of users."""
     if not _holds_users(name):
         return None
-    column, values = _keys_in(lakehouse, name, users, config)
+    column, values = _keys_in(name, users)
     rows = lakehouse.delete_rows(name, {column: values})
     if rows is None:
         rows = _delete_by_spark(lakehouse, name, column, values)
     return Deletion(name, rows, lakehouse.version(name)) if rows else None
 
 
-def _keys_in(
-    lakehouse: Lakehouse, name: str, users: _Users, config: InteractionsConfig
-) -> tuple[str, list[Any]]:
+def _keys_in(name: str, users: _Users) -> tuple[str, list[Any]]:
     """The column by which a table's rows of the users are found, and its values in them."""
     if name == "quarantine":
-        return c.RAW, arrow_table(_refused_rows(lakehouse, users, config)).column(0).to_pylist()
+        return c.RAW, users.refused
     if c.USER_ID in schema_of(name).names:
         return c.USER_ID, users.ids
     return c.USER_INDEX, users.indices
@@ -245,8 +262,10 @@ def _delete_by_spark(lakehouse: Lakehouse, name: str, column: str, values: list[
     return rows
 
 
-def _refused_rows(lakehouse: Lakehouse, users: _Users, config: InteractionsConfig) -> DataFrame:
-    """The refused rows of users, as they are written in table `quarantine`.
+def _refused_rows(
+    lakehouse: Lakehouse, ids: Sequence[str], config: InteractionsConfig
+) -> DataFrame:
+    """The refused rows of users as table `quarantine` has them, and by which name of the user's.
 
     There the id is as the owner's table has it. A column of doubles has `17850.0` for user 17850,
     whatever `normalise_ids` is, so that ids that are the same number are the same user here, and
@@ -262,10 +281,11 @@ def _refused_rows(lakehouse: Lakehouse, users: _Users, config: InteractionsConfi
     whole_number = cast_or_null(given, "decimal(38,0)").cast("string")
     given = F.when(given.rlike(r"^-?\d([.]\d+)?E\d+$"), whole_number).otherwise(given)
     written = rows.select(c.RAW, as_id(given, whole).alias(c.USER_ID))
-    ids = frame_of_users(lakehouse.spark, users.ids)
-    named = ids.select(as_id(F.col(c.USER_ID), whole).alias(c.USER_ID))
-    found = written.join(named, c.USER_ID, how="left_semi")
-    return found.select(c.RAW).distinct()
+    user = F.col(c.USER_ID)
+    named = frame_of_users(lakehouse.spark, ids).select(
+        as_id(user, whole).alias(c.USER_ID), as_id(user, config).alias(_NAMED)
+    )
+    return written.join(named, c.USER_ID).select(c.RAW, _NAMED).distinct()
 
 
 def _columns_of_users(lakehouse: Lakehouse, config: InteractionsConfig) -> list[str]:

@@ -17,7 +17,7 @@ from m6rec import columns as c
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.schemas import RECOMMENDATIONS_TABLE
 from m6rec.spark.deletion_vectors import (
-    DELETION_VECTORS,
+    PROPERTIES_OF_MARKED,
     Replacement,
     RowsOfKeys,
     replace_rows,
@@ -57,9 +57,10 @@ class PublishedLists:
     def enable_deletion_vectors(self) -> None:
         """Let commits mark the rows that they take out, from now on."""
         details = self._lakehouse.delta_table(PUBLISHED).detail().select("properties").collect()
-        if details[0][0].get(DELETION_VECTORS) != "true":
+        if not PROPERTIES_OF_MARKED.items() <= details[0][0].items():
             name = self._lakehouse.sql_name(PUBLISHED)
-            self._spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('{DELETION_VECTORS}' = 'true')")
+            wanted = ", ".join(f"'{key}' = '{one}'" for key, one in PROPERTIES_OF_MARKED.items())
+            self._spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({wanted})")
 
     def replace(
         self,

@@ -45,6 +45,11 @@ from m6rec.spark.local_delta import (
 )
 
 DELETION_VECTORS = "delta.enableDeletionVectors"
+# Of how many columns the log has statistics. Where Spark marks rows of a file, Delta measures the
+# file, though the session turns statistics off: the log would hold the smallest and the largest id.
+_COLUMNS_WITH_STATISTICS = "delta.dataSkippingNumIndexedCols"
+PROPERTIES_OF_MARKED = {DELETION_VECTORS: "true", _COLUMNS_WITH_STATISTICS: "0"}
+"""The properties of a table whose rows may be marked, and whose log tells of no value in them."""
 _READER, _WRITER = 3, 7
 # The features that a table with deletion vectors may list. The latter two may be listed without any
 # column or property that uses them.
@@ -213,7 +218,7 @@ def _allows_deletion_vectors(state: TableState, schema: T.StructType) -> bool:
         (int(protocol["minReaderVersion"]), int(protocol["minWriterVersion"])) == (_READER, _WRITER)
         and features <= _FEATURES
         and properties.get(DELETION_VECTORS) == "true"
-        and properties.keys() <= {*PROPERTIES, DELETION_VECTORS}
+        and properties.keys() <= {*PROPERTIES, *PROPERTIES_OF_MARKED}
         and not state.table["partitionColumns"]
         and not any(key.startswith("delta.") for one in columns for key in one.metadata)
         and {one.name: one.dataType for one in columns}
@@ -260,10 +265,8 @@ def _marked(
     removal = _removal(added, now)
     if len(marked) == rows.count:
         return [removal]
-    stats = json.loads(added.get("stats") or "{}") | {
-        "numRecords": rows.count,
-        "tightBounds": False,
-    }
+    # Statistics that it had, as of a commit by Spark, name users.
+    stats = {"numRecords": rows.count, "tightBounds": False}
     kept = ("path", "partitionValues", "size", "modificationTime")
     again = {
         **{key: added[key] for key in kept},
