@@ -33,7 +33,7 @@ from m6rec.errors import ConfigError
 from m6rec.files import has_scheme
 from m6rec.fits.fit import Fit
 from m6rec.lakehouse import PUBLISHED, Lakehouse
-from m6rec.publication.publishing import run_to_follow
+from m6rec.publication.publishing import run_to_follow, view_of_published
 from m6rec.publication.scoring import GivenUsers, Scored, list_maker_of, score
 from m6rec.schemas import TABLES
 from m6rec.spark.files import hadoop_configuration, local_path
@@ -98,6 +98,8 @@ def _refuse_to_replace(fit: Fit, given: GivenUsers, target: str, configs: Sequen
     if given.attributes is not None:
         read.append(given.attributes)
     written = [fit.lakehouse.address(name) for name in (PUBLISHED, *TABLES)]
+    if not fit.lakehouse.by_path:
+        written += [view_of_published(fit.lakehouse, name) for name in TABLES]
     spark = fit.spark
     file_system = hadoop_configuration(spark).get("fs.defaultFS", "file:///")
     place = partial(place_of_table, file_system=file_system, catalog=spark.catalog.currentCatalog())

@@ -121,6 +121,27 @@ def test_a_segment_has_lists_in_the_domains_where_it_has_enough_users(
     assert found == {"books": {"354": 6}, "films": {"47": 6}}
 
 
+def test_each_value_of_a_column_of_lists_is_a_segment(spark: SparkSession, tmp_path: Path) -> None:
+    events = [(f"user{user}", f"item{item}", "") for user in range(4) for item in range(3)]
+    hobbies = [["music"], ["cooking", "music", "music"], ["music", "cooking"], None]
+    users = pd.DataFrame({"user_id": [f"user{user}" for user in range(4)], "hobbies": hobbies})
+    users.to_parquet(tmp_path / "users.parquet", index=False)
+    lakehouse, config = prepared(
+        spark,
+        tmp_path,
+        events,
+        features={"users": {"source": {"path": str(tmp_path / "users.parquet")}, "id": "user_id"}},
+        recommend={"default_segments": "hobbies", "default_segment_users": 2},
+        split={"strategy": "none"},
+    )
+    rows = _items_by_segment(Fit(lakehouse, config, c.FINAL), None)
+    assert rows is not None
+    assert {(row[c.SEGMENT], row[c.USERS]) for row in rows.collect()} == {
+        ("music", 3),
+        ("cooking", 2),
+    }
+
+
 def test_a_column_of_domains_has_any_case_in_the_tables_of_items_and_rules(
     spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

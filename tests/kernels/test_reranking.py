@@ -76,6 +76,14 @@ def test_marginal_relevance_weighs_likeness_to_the_list_against_relevance() -> N
     assert chosen(reranking(diversity=1.0), found, 2) == [0, 3]
 
 
+def test_where_all_scores_are_zero_the_first_candidates_are_the_most_relevant() -> None:
+    items, _ = candidates(0, 1, 2, 5, 3)
+    found = items, np.zeros((1, 5), np.float32)
+    # Relevance 1, .8, .6, .4, .2.
+    assert chosen(reranking(diversity=0.2), found, 3) == [0, 1, 2]
+    assert chosen(reranking(diversity=0.5), found, 3) == [0, 3, 1]
+
+
 def test_items_are_alike_by_the_cosine_of_their_vectors() -> None:
     vectors = np.zeros((7, 2), np.float32)
     vectors[[0, 1]], vectors[2] = [1.0, 0.0], [0.6, 0.8]

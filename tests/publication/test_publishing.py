@@ -13,7 +13,7 @@ from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F
 
 from jobs import publish as job
-from m6rec.errors import DataError
+from m6rec.errors import DataError, TableError
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.guards import _subject
 from m6rec.publication.publishing import (
@@ -281,5 +281,11 @@ def test_views_of_a_catalogue_follow_the_published_run(spark: SparkSession, tmp_
         rollback(two, config)
         assert listed() == {"one"}
         assert read_published(spark, schema, "recommendations").count() == PLACES
+        view = f"{schema}.recommendations_published"
+        spark.sql(f"drop view {view}")
+        spark.table(f"{schema}.recommendations").write.format("delta").saveAsTable(view)
+        with pytest.raises(TableError, match=r"recommendations_published is a table, and readers"):
+            publish(two, config, again=True)
+        assert published_run(one) == "one"
     finally:
         spark.sql(f"drop schema {schema} cascade")

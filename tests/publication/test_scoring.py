@@ -311,6 +311,10 @@ def test_lists_replace_no_table_that_the_run_reads_or_has_written(
         with pytest.raises(ConfigError, match="has written, or of the config, and the lists would"):
             job.run(lakehouse, GivenUsers(str(ids)), target, config.replaced(now))
     users.write.parquet(str(tmp_path / "files"))
+    named = Lakehouse(lakehouse.spark, "spark_catalog.shop", "run")
+    of_catalogue = SimpleNamespace(lakehouse=named, spark=lakehouse.spark)
+    with pytest.raises(ConfigError, match="has written, or of the config, and the lists would"):
+        job._refuse_to_replace(of_catalogue, GivenUsers("/ids"), "shop.metrics_published", ())
     with pytest.raises(ConfigError, match="holds files and is no Delta table"):
         job.run(lakehouse, GivenUsers(str(ids)), str(tmp_path / "files"))
 

@@ -215,8 +215,9 @@ class RecommendConfig(Section):
     default_segments: str | None = Field(
         default=None,
         description="A column of `features.users` by whose values users are divided into segments,"
-        " each of which has a list of its own for users who are unknown, such as `country`; without"
-        " it, there is only the list of what is most popular with everyone.",
+        " each of which has a list of its own for users who are unknown, such as `country`; of a"
+        " column of lists, each value is a segment. Without it, there is only the list of what is"
+        " most popular with everyone.",
     )
     default_segment_users: PositiveInt = Field(
         default=10,

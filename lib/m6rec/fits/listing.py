@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.errors import ConfigError
@@ -138,6 +139,8 @@ def _items_by_segment(fit: Fit, domain: Domain | None) -> DataFrame | None:
     indices = fit.lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
     attributes = attributes_by_index(frame, source, fit.config.interactions, indices)
     name = column_name(settings.default_segments, c.USER_INDEX)
+    if isinstance(attributes.schema[name].dataType, T.ArrayType):
+        attributes = attributes.withColumn(name, F.explode(F.array_distinct(name)))
     segments = attributes.select(
         c.USER_INDEX, text_column(attributes, name).alias(c.SEGMENT)
     ).where(F.trim(c.SEGMENT) != "")

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.config.run import Config
-from m6rec.errors import DataError
+from m6rec.errors import DataError, TableError
 from m6rec.job_records import ABLATE, EVALUATE, PUBLISH, TRAIN_RATINGS
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.runs import (
@@ -305,8 +305,17 @@ def run_of_note(note: str | None) -> str | None:
     return str(said[c.RUN_ID]) if is_ours else None
 
 
+def view_of_published(lakehouse: Lakehouse, name: str) -> str:
+    """The view by which readers of a catalogue find the published run's rows of a table."""
+    return f"{lakehouse.address(name)}_published"
+
+
 def _create_views(lakehouse: Lakehouse, names: Mapping[str, int]) -> None:
-    """A view of the published run's rows of each table that runs do not share."""
+    """A view of the published run's rows of each table that runs do not share.
+
+    Raises:
+        TableError: something else has the name of a view.
+    """
     spark = lakehouse.spark
     actions = ", ".join(f"'{action}'" for action in PUBLICATIONS)
     published = (
@@ -316,12 +325,16 @@ def _create_views(lakehouse: Lakehouse, names: Mapping[str, int]) -> None:
     for name in names:
         if name not in TABLES or TABLES[name].shared:
             continue
-        table, view = lakehouse.address(name), f"{lakehouse.address(name)}_published"
-        # A view that exists follows the published run without a change.
-        if spark.catalog.tableExists(view) and (
-            spark.table(view).columns == spark.table(table).columns
-        ):
-            continue
+        table, view = lakehouse.address(name), view_of_published(lakehouse, name)
+        if spark.catalog.tableExists(view):
+            if spark.catalog.getTable(view).tableType != "VIEW":
+                raise TableError(
+                    f"{view} is a table, and readers find the published rows by a view of this"
+                    f" name; drop the table (DROP TABLE {view}), and publish the run"
+                )
+            # A view that exists follows the published run without a change.
+            if spark.table(view).columns == spark.table(table).columns:
+                continue
         spark.sql(
             f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM {table}"
             f" WHERE {c.RUN_ID} = ({published})"

@@ -192,13 +192,16 @@ def _rerank(  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _relevance(scores):  # type: ignore[no-untyped-def]
+    """The scores from 1 to 0; where all are 0, the places, since the most popular come first."""
     relevance = np.zeros(len(scores))
     if len(scores):
         lowest = np.float64(scores[-1])
         spread = scores[0] - lowest
-        if spread > 0.0:
-            for place in range(len(scores)):
+        for place in range(len(scores)):
+            if spread > 0.0:
                 relevance[place] = (scores[place] - lowest) / spread
+            elif lowest == 0.0:
+                relevance[place] = 1.0 - place / len(scores)
     return relevance
 
 
