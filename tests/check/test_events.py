@@ -27,3 +27,8 @@ def test_what_rows_leave_open_is_as_in_the_run() -> None:
 def test_what_rows_show_counts_though_the_run_has_read_otherwise() -> None:
     assert reading("2025-04-03 10:00:00", "4.5", OF_RUN) == EventReading(None, "")
     assert reading("12/25/2025", "4,5", None) == EventReading("M/d/yyyy", ",")
+
+
+def test_the_unit_of_most_weights_is_theirs_alone() -> None:
+    weights = ColumnSample("paid", "string", "text", (*["4,5 kg"] * 18, "5 g"))
+    assert read_events({"paid": weights}, CONFIG) == EventReading(None, ",", "kg")

@@ -5,10 +5,11 @@ from typing import get_args
 import pytest
 
 from m6rec.check.findings import Place
-from m6rec.check.judging import findings_of_inferred_kinds, findings_of_kinds
+from m6rec.check.judging import findings_of_inferred_kinds, findings_of_kinds, findings_of_weights
 from m6rec.check.samples import ColumnSample
 from m6rec.check.types import COLUMN_TYPES, TypeGroup
 from m6rec.config.data import FeatureKind
+from m6rec.config.run import parse_config
 
 PLACE = Place("features.items", "items")
 
@@ -45,3 +46,36 @@ def test_several_vectors_as_text_are_said_not_to_be_read() -> None:
         assert not _of_text(other), other
     assert not _of_text(nested, "about a sea")
     assert not _of_text()
+
+
+def _of_numeric(*texts: str) -> list[str]:
+    columns = {"price": ColumnSample("price", "string", "text", texts)}
+    return [str(finding) for finding in findings_of_kinds(columns, {"price": "numeric"}, PLACE)]
+
+
+def test_numbers_that_are_lost_are_said() -> None:
+    prices = ["12,50 €"] * 18
+    assert not _of_numeric(*prices, "1e3", "gratis")
+    [line] = _of_numeric(*prices, "5 kg")
+    assert "1 of 19 values, such as '5 kg', have another unit than the others (€)" in line
+    [mixed] = _of_numeric(*["6 kg"] * 6, *["5 g"] * 4, "7")
+    assert "10 of 11 values, such as '6 kg', count as missing, for the column has" in mixed
+    assert "several units, kg, g" in mixed
+    [words] = _of_numeric(*["1,5"] * 8, "gratis", "soon")
+    assert "10 of 10 values, such as '1,5', count as missing, for 2 others are not" in words
+    assert not _of_numeric("1.5", "2e3", "n/a")
+
+
+def test_weights_of_several_units_are_refused_by_the_units() -> None:
+    config = parse_config({"interactions": {"source": {"path": "x"}}}, "test")
+
+    def found(*texts: str) -> list[str]:
+        column = ColumnSample("paid", "string", "text", texts)
+        return [str(finding) for finding in findings_of_weights(column, PLACE, config)]
+
+    [refused] = found(*["6 kg"] * 6, *["5 g"] * 4)
+    assert "holds numbers of several units, kg, g, expected numbers of one as weights" in refused
+    assert any(
+        "1 of 19 weights are not finite numbers, such as '5 kg'" in line
+        for line in found(*["12,50 €"] * 18, "5 kg")
+    )

@@ -73,8 +73,20 @@ def test_the_check_and_spark_read_the_same_numbers_in_texts(spark: SparkSession)
         "0.125",
     ]
     texts += ["1.234.567", "1,234,567", "4.5/5", "n/a", "3 000", "12", "-7.5 %", ".5", "5,", "soon"]
+    texts += ["1e3", "1,5E+03"]
     frame = spark.createDataFrame([(text,) for text in texts], "text string")
     signs: tuple[DecimalSign, ...] = (".", ",")
     for sign in signs:
         rows = frame.select("text", number_in_text(F.col("text"), sign).alias("number")).collect()
         assert {row.text: row.number for row in rows} == {one: value_of(one, sign) for one in texts}
+
+
+def test_a_number_of_another_unit_is_none(spark: SparkSession) -> None:
+    units = {"€": ("5 €", "$5"), "days": ("5 days", "5 day"), "kg": ("5 kg",), "/5": ("5 /5",)}
+    texts = [*(text for given in units.values() for text in given), "5 g", "5e0", "0,5e1"]
+    frame = spark.createDataFrame([(text,) for text in texts], "text string")
+    numbers = [number_in_text(F.col("text"), ",", unit).alias(unit) for unit in units]
+    rows = frame.select("text", *numbers).collect()
+    for unit, given in units.items():
+        read = {row["text"]: row[unit] for row in rows if row[unit] is not None}
+        assert read == dict.fromkeys((*given, "5e0", "0,5e1"), 5.0)

@@ -16,10 +16,12 @@ class EventReading:
     Attributes:
         time_format: how times are written, in Spark's patterns; None where Spark reads them.
         decimal_sign: the sign before the fraction of weights that are text; empty for plain ones.
+        only_unit: the unit of weights beside which others are none; empty where any may stand.
     """
 
     time_format: str | None = None
     decimal_sign: DecimalSign = ""
+    only_unit: str = ""
 
 
 def read_events(
@@ -38,6 +40,7 @@ def read_events(
         time = read_times(columns[names.time], config)
         time_format = known.time_format if time.problem else time.format
     decimal_sign: DecimalSign = ""
+    only_unit = ""
     if names.weight is not None and names.weight in columns:
         column = columns[names.weight]
         weight = numbers_as_text(column.texts) if column.group == "text" else None
@@ -45,4 +48,5 @@ def read_events(
             signs = any("." in text or "," in text for text in column.texts)
             is_open = not (signs or weight.decimal_sign)
             decimal_sign = known.decimal_sign if is_open else weight.decimal_sign
-    return EventReading(time_format, decimal_sign)
+            only_unit = known.only_unit if is_open else weight.only_unit
+    return EventReading(time_format, decimal_sign, only_unit)

@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from m6rec.check.events import read_events
 from m6rec.check.findings import ColumnView, Finding, Place, Severity
@@ -25,6 +25,7 @@ from m6rec.check.numbers import (
     is_number,
     maybe_thousands,
     numbers_as_text,
+    several_units,
     value_of,
 )
 from m6rec.check.objects import fields_of_objects
@@ -249,10 +250,14 @@ def findings_of_weights(column: ColumnSample, table: Place, config: Config) -> I
     numbers = _numbers(column, found)
     if column.group == "text":
         if found is None and len(numbers) < len(column.texts) / 2:
+            units = several_units(column.texts)
+            words = (
+                f"numbers of several units, {', '.join(units)}" if units else first_example(column)
+            )
             yield Finding(
                 "problem",
                 place,
-                f"holds {first_example(column)}, expected numbers as weights",
+                f"holds {words}, expected numbers{' of one' if units else ''} as weights",
                 "name another column in interactions.columns.weight or, where these are types of"
                 " events, name it in interactions.columns.event_type, with event_weights",
             )
@@ -303,11 +308,13 @@ def _of_unreadable(
 ) -> Iterator[Finding]:
     """Weights that are not finite numbers."""
     with_signs = found is not None and bool(found.decimal_sign)
+    exceptions = frozenset() if found is None else frozenset(found.others)
     values = column.texts if column.group == "text" else column.present
     others = [
         str(value)
         for value in values
-        if _finite(value) is None and not (with_signs and is_number(str(value)))
+        if _finite(value) is None
+        and not (with_signs and is_number(text := str(value).strip()) and text not in exceptions)
     ]
     if others:
         yield Finding(
@@ -359,8 +366,10 @@ def _numbers(column: ColumnSample, written: NumbersAsText | None) -> list[float]
     """The finite numbers of a column, whose texts are written so."""
     numbers: Iterable[float | None] = map(_finite, column.present)
     if written is not None and written.decimal_sign:
-        numbers = (value_of(text, written.decimal_sign) for text in column.texts)
-    return [number for number in numbers if number is not None]
+        others = frozenset(written.others)
+        texts = (text for text in column.texts if text.strip() not in others)
+        numbers = (value_of(text, written.decimal_sign) for text in texts)
+    return [number for number in numbers if number is not None and math.isfinite(number)]
 
 
 def _finite(value: CellValue) -> float | None:
@@ -423,9 +432,45 @@ def _of_numbers_in_text(column: ColumnSample, place: Place) -> Iterator[Finding]
         remedy = "give the column another kind" if len(others) == len(texts) else ""
         severity: Severity = "problem" if len(others) == len(texts) else "warning"
         yield Finding(severity, place, f"{words}, and kinds says numeric", remedy)
+        return
     numbers = numbers_as_text(texts)
     if numbers is not None:
         yield from _of_thousands(column, numbers, place)
+        yield from _of_other_units(texts, numbers, place)
+        return
+    lost = [text for text in texts if _finite(text) is None and not is_iso_date(text)]
+    if lost:
+        units = several_units(texts)
+        why = (
+            f"the column has numbers of several units, {', '.join(units)}"
+            if units
+            else f"{len(others)} others are not numbers, such as {shown(others[0])}"
+            if others
+            else "not all of them are plain"
+        )
+        yield Finding(
+            "warning",
+            place,
+            f"{len(lost)} of {len(texts)} values, such as {shown(lost[0])}, count as missing, for"
+            f" {why}",
+            "write plain numbers, of one unit, in the source, or give the column another kind",
+        )
+
+
+def _of_other_units(
+    texts: Sequence[str], written: NumbersAsText, place: Place
+) -> Iterator[Finding]:
+    """The few numbers whose unit is not that of most, which become missing."""
+    if written.only_unit:
+        others = frozenset(written.others)
+        apart = [text for text in texts if text.strip() in others and is_number(text.strip())]
+        yield Finding(
+            "warning",
+            place,
+            f"{len(apart)} of {len(texts)} values, such as {shown(apart[0])}, have another unit"
+            f" than the others ({written.unit}), and count as missing",
+            "write all in one unit in the source",
+        )
 
 
 def findings_of_large_numbers(column: ColumnSample, table: Place) -> Iterator[Finding]:
@@ -464,6 +509,7 @@ def findings_of_inferred_kinds(
         numbers = numbers_as_text(column.texts) if column.group == "text" and not dates else None
         if numbers is not None:
             yield from _of_thousands(column, numbers, table.of(name))
+            yield from _of_other_units(column.texts, numbers, table.of(name))
         if numbers is not None and numbers.has_several_units:
             yield _of_several_units(numbers, table.of(name))
 

@@ -56,10 +56,17 @@ _SCALE = r"/[ ]?(?:5|10|100)"
 SPACES = "\\s\u00a0\u202f'\u2019"
 # Spaces stand between thousands; numbers of telephones and codes have them elsewhere.
 _DIGITS = rf"(?:\d{{1,3}}(?:[{SPACES}]\d{{3}})+(?:[.,]\d*)?|\d[\d.,]*)"
-NUMBER_IN_TEXT = (
-    rf"^[\s\u00a0]*([+-]?)(?:{_CURRENCY})?[\s\u00a0]*([+-]?{_DIGITS}|[+-]?[.,]\d+)"
-    rf"[\s\u00a0]*(?:{_CURRENCY}|{_UNIT}|{_SCALE})?[\s\u00a0]*$"
-)
+_EXPONENT = r"[eE][+-]?\d+"
+
+
+def _number_between(before: str, after: str) -> str:
+    return (
+        rf"^[\s\u00a0]*([+-]?)(?:{before})?[\s\u00a0]*"
+        rf"([+-]?(?:{_DIGITS}|[.,]\d+)(?:{_EXPONENT})?)[\s\u00a0]*(?:{after})?[\s\u00a0]*$"
+    )
+
+
+NUMBER_IN_TEXT = _number_between(_CURRENCY, f"{_CURRENCY}|{_UNIT}|{_SCALE}")
 # Only ASCII digits match, as in Spark's regular expressions.
 _IN_TEXT = re.compile(NUMBER_IN_TEXT, re.ASCII)
 # How accountants write -5.00. Without a fraction, a number in brackets may be a count.
@@ -72,7 +79,8 @@ NEGATIVE_OF_ACCOUNTS = (
 SIGNS_OF_ACCOUNTS = "[()-]"
 TYPOGRAPHIC_MINUS = "\u2212"
 _NEGATIVE_OF_ACCOUNTS = re.compile(NEGATIVE_OF_ACCOUNTS, re.ASCII)
-_WITHOUT_NUMBER = re.compile(rf"[\d.,+\-{SPACES}]")
+_WITHOUT_NUMBER = re.compile(rf"(?<=[\d.,]){_EXPONENT}|[\d.,+\-{SPACES}]", re.ASCII)
+_MONEY = "money"
 _MOST_ARE_NUMBERS = 0.9
 _SHOWN_UNITS = 3
 _AND = " and "
@@ -91,12 +99,15 @@ class NumbersAsText:
         unit: what stands beside them, such as kg or $.
         others: values that are no numbers, and become missing.
         without_unit: how many numbers stand without a unit though others have one.
+        only_unit: where a few values have another unit, and become missing, that of most; empty
+            where there are none, and all are taken as they stand.
     """
 
     decimal_sign: DecimalSign
     unit: str
     others: tuple[str, ...]
     without_unit: int = 0
+    only_unit: str = ""
 
     @property
     def has_several_units(self) -> bool:
@@ -108,7 +119,8 @@ def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
     """How texts write numbers; None where the texts are not numbers.
 
     Words such as n/a stand for missing values. Of the other values nearly all have to be numbers,
-    with one unit or a currency where they have any.
+    with one unit or a currency where they have any. A few that have another unit are no numbers of
+    the column: 500 g is not 500 among kilograms.
     """
     texts = [value.strip() for value in values]
     rest = [text for text in texts if text and text.lower() not in NO_NUMBER]
@@ -120,16 +132,48 @@ def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
     found = found_for_share(rest, _MOST_ARE_NUMBERS, lambda text: text if is_number(text) else None)
     if found is None:
         return None
-    units = _with_plurals(Counter(_unit(text) for text in found))
+    units = Counter(map(_unit, found))
     without_unit = units.pop("", 0)
-    if not _of_one_kind(units):
+    kind, most = _most_common_kind(units)
+    if without_unit + most < _MOST_ARE_NUMBERS * len(rest):
         return None
+    units = _with_plurals(Counter({one: units[one] for one in units if _kind(one) == kind}))
     unit = _AND.join(name for name, _ in units.most_common(_SHOWN_UNITS))
-    numbers = set(found)
+    read = [text for text in found if _kind(_unit(text)) in {"", kind}]
+    numbers = set(read)
     others = tuple(dict.fromkeys(text for text in rest if text not in numbers))
-    of_money = bool(units) and _all_currencies(units)
-    sign = _decimal_sign(found, of_money)
-    return NumbersAsText(sign, unit, (*missing, *others), without_unit if unit else 0)
+    return NumbersAsText(
+        _decimal_sign(read, kind == _MONEY),
+        unit,
+        (*missing, *others),
+        without_unit if unit else 0,
+        max(units, key=units.__getitem__) if len(read) < len(found) else "",
+    )
+
+
+def several_units(values: Sequence[str]) -> tuple[str, ...]:
+    """The units of numbers of several kinds, the most frequent first; none where all are of one."""
+    units = Counter(
+        unit for value in values if is_number(text := value.strip()) and (unit := _unit(text))
+    )
+    if len({_kind(unit) for unit in units}) <= 1:
+        return ()
+    return tuple(unit for unit, _ in units.most_common(_SHOWN_UNITS))
+
+
+def number_pattern(only_unit: str) -> str:
+    """As `NUMBER_IN_TEXT`, the numbers without a unit or with this one; with any where it is empty.
+
+    One currency stands for all, for amounts of several are taken as they stand.
+    """
+    if _kind(only_unit) == _MONEY:
+        return _number_between(_CURRENCY, _CURRENCY)
+    if only_unit.startswith("/"):
+        return _number_between("", only_unit.replace("/", "/[ ]?"))
+    if not re.fullmatch(_UNIT, only_unit):
+        return NUMBER_IN_TEXT
+    names = (one for pair in _PLURALS if only_unit in pair for one in pair)
+    return _number_between("", "|".join(dict.fromkeys((only_unit, *names))))
 
 
 def is_number(text: str) -> bool:
@@ -168,12 +212,18 @@ def _with_plurals(units: Counter[str]) -> Counter[str]:
     )
 
 
-def _of_one_kind(units: Counter[str]) -> bool:
-    return len(units) <= 1 or _all_currencies(units)
+def _most_common_kind(units: Counter[str]) -> tuple[str, int]:
+    kinds = Counter[str]()
+    for unit, count in units.items():
+        kinds[_kind(unit)] += count
+    return kinds.most_common(1)[0] if kinds else ("", 0)
 
 
-def _all_currencies(units: Counter[str]) -> bool:
-    return all(re.fullmatch(_CURRENCY, unit) for unit in units)
+def _kind(unit: str) -> str:
+    """What units have in common that need not be told apart: currencies, and one of its plural."""
+    if re.fullmatch(_CURRENCY, unit):
+        return _MONEY
+    return next((many for one, many in _PLURALS if unit == one), unit)
 
 
 def _decimal_sign(texts: Sequence[str], of_money: bool) -> DecimalSign:
@@ -209,7 +259,7 @@ def maybe_thousands(values: Sequence[str]) -> str | None:
     texts = [text for value in values if (text := value.strip()).lower() not in NO_NUMBER]
     numbers = [digits for text in texts if (digits := _number_in(text))]
     with_point = [digits for digits in numbers if "." in digits]
-    whole = [digits for digits in numbers if "." not in digits]
+    whole = [digits for digits in numbers if re.search("[.eE]", digits) is None]
     is_doubtful = (
         with_point
         and whole

@@ -21,11 +21,13 @@ class Writing:
         decimal_sign: of text, the sign before the fraction; empty for plain numbers.
         date_format: of dates, Spark's pattern; None for numbers, and for dates that Spark reads.
         separator: of several values in a text, what stands between them; empty for other columns.
+        only_unit: of text, the unit beside which others become missing; empty where any may stand.
     """
 
     decimal_sign: DecimalSign = ""
     date_format: str | None = None
     separator: str = ""
+    only_unit: str = ""
 
 
 AS_IS = Writing()
@@ -40,7 +42,7 @@ def writing_of_texts(values: Sequence[str]) -> Writing | None:
     if dates is not None:
         return None if dates.problem else Writing(date_format=dates.format)
     numbers = numbers_as_text(values)
-    return None if numbers is None else Writing(numbers.decimal_sign)
+    return None if numbers is None else Writing(numbers.decimal_sign, only_unit=numbers.only_unit)
 
 
 def writing_of_numbers(values: Sequence[CellValue]) -> Writing:

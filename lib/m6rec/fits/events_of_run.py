@@ -31,6 +31,7 @@ def write_events_of_run(fit: Fit, reading: EventReading) -> None:
     parameters = {
         "time_format": reading.time_format,
         "decimal_sign": reading.decimal_sign,
+        "only_unit": reading.only_unit,
         "latest": _latest(fit),
     }
     fit.write_models(_KIND, [model_row(_KIND, parameters)])
@@ -46,7 +47,7 @@ def read_events_of_run(fit: Fit) -> EventsOfRun:
         return EventsOfRun(EventReading(), _as_time(_latest(fit)))
     kept = fit.model(_KIND, _KIND)
     return EventsOfRun(
-        EventReading(kept["time_format"], kept["decimal_sign"]),
+        EventReading(kept["time_format"], kept["decimal_sign"], kept.get("only_unit", "")),
         _as_time(kept["latest"]),
     )
 

@@ -9,11 +9,11 @@ from pyspark.sql import types as T
 from m6rec.check.ids import DOMAIN_END, INTEGER_ID, composed
 from m6rec.check.numbers import (
     NEGATIVE_OF_ACCOUNTS,
-    NUMBER_IN_TEXT,
     SIGNS_OF_ACCOUNTS,
     SPACES,
     TYPOGRAPHIC_MINUS,
     DecimalSign,
+    number_pattern,
 )
 from m6rec.check.times import PARTS_OF_A_SECOND
 from m6rec.config.data import InteractionsConfig, outside_quotes
@@ -265,14 +265,16 @@ def _bounded(time: Column) -> Column:
     return F.when(seconds.between(_EARLIEST_SECONDS, _LATEST_SECONDS), time)
 
 
-def number_in_text(text: Column, decimal_sign: DecimalSign) -> Column:
-    """Text as a double, as `check.numbers` reads it; null where it is no number."""
+def number_in_text(text: Column, decimal_sign: DecimalSign, only_unit: str = "") -> Column:
+    """Text as a double, as `check.numbers` reads it; null where it is no number.
+
+    Where `only_unit` names a unit, a number with another one is none.
+    """
     if decimal_sign == "":
         return cast_or_null(text, "double")
     text = _with_leading_sign(text)
-    signed = F.concat(
-        F.regexp_extract(text, NUMBER_IN_TEXT, 1), F.regexp_extract(text, NUMBER_IN_TEXT, 2)
-    )
+    pattern = number_pattern(only_unit)
+    signed = F.concat(F.regexp_extract(text, pattern, 1), F.regexp_extract(text, pattern, 2))
     digits = F.regexp_replace(signed, f"[{SPACES}]", "")
     commas = F.length(F.regexp_replace(digits, "[^,]", ""))
     points = F.length(F.regexp_replace(digits, "[^.]", ""))

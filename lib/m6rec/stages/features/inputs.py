@@ -163,7 +163,7 @@ def number_column(name: str, data_type: T.DataType, writing: Writing = AS_IS) ->
         moment = time_by_pattern(text, writing.date_format)
         value = F.unix_seconds(moment).cast("double")
     elif isinstance(data_type, T.StringType):
-        value = number_in_text(column, writing.decimal_sign)
+        value = number_in_text(column, writing.decimal_sign, writing.only_unit)
         if writing == AS_IS:
             seconds = F.unix_seconds(cast_or_null(F.trim(column), "timestamp"))
             is_date = F.trim(column).rlike(YEAR_FIRST)

@@ -214,7 +214,7 @@ def _raw_weight(source: DataFrame, names: InteractionColumns, reading: EventRead
     if names.weight is None:
         return F.lit(1.0)
     if isinstance(source.schema[names.weight].dataType, T.StringType):
-        return number_in_text(owner_column(names.weight), reading.decimal_sign)
+        return number_in_text(owner_column(names.weight), reading.decimal_sign, reading.only_unit)
     return try_cast(names.weight, "double")
 
 
