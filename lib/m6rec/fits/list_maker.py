@@ -42,6 +42,7 @@ from m6rec.stages.features.behaviour import (
     surroundings_of,
     with_domain_as_context,
 )
+from m6rec.stages.features.given import typed_as_own
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.texts import encode_texts, texts_of, with_text_vectors
 from m6rec.stages.features.vectors import VectorFacts, vector_facts
@@ -306,7 +307,9 @@ class ListMaker:
         source = self.fit.config.features.users
         if source is None or not self._needs_features:
             return None
-        frame = self._read_attributes(source) if given is None else given
+        frame = self._read_attributes(source)
+        if given is not None:
+            frame = typed_as_own(given, frame.schema, source.id, self._pipeline.columns)
         indices = users.select(c.USER_ID, c.USER_INDEX)
         indexed = attributes_by_index(frame, source, self.fit.config.interactions, indices)
         texts = _encoded_texts(source)
