@@ -440,21 +440,23 @@ def _of_numbers_in_text(column: ColumnSample, place: Place) -> Iterator[Finding]
         return
     lost = [text for text in texts if _finite(text) is None and not is_iso_date(text)]
     if lost:
-        units = several_units(texts)
-        why = (
-            f"the column has numbers of several units, {', '.join(units)}"
-            if units
-            else f"{len(others)} others are not numbers, such as {shown(others[0])}"
-            if others
-            else "not all of them are plain"
-        )
         yield Finding(
             "warning",
             place,
             f"{len(lost)} of {len(texts)} values, such as {shown(lost[0])}, count as missing, for"
-            f" {why}",
+            f" {_why_no_numbers(texts, others)}",
             "write plain numbers, of one unit, in the source, or give the column another kind",
         )
+
+
+def _why_no_numbers(texts: Sequence[str], others: Sequence[str]) -> str:
+    """Why a column is not read as numbers though most of its texts are some."""
+    units = several_units(texts)
+    if units:
+        return f"the column has numbers of several units, {', '.join(units)}"
+    if others:
+        return f"{len(others)} others are not numbers, such as {shown(others[0])}"
+    return "not all of them are plain"
 
 
 def _of_other_units(

@@ -15,8 +15,6 @@ from m6rec.stages.features.inputs import AttributeColumns, number_column
 from m6rec.stages.features.kinds import infer_columns
 from m6rec.stages.features.vocabularies import NO_SEPARATOR, WHITESPACE, token_column
 
-_TEXT = T.StringType()
-
 
 def typed_as_own(
     given: DataFrame, own: T.StructType, id_column: str, columns: AttributeColumns
@@ -65,7 +63,7 @@ def _truth(name: str, kind: str) -> Column:
 
 def _read(name: str, writing: Writing) -> Column:
     if not writing.separator:
-        return number_column(name, _TEXT, writing)
+        return number_column(name, T.StringType(), writing)
     # White space is what remains where no sign separates values, and lists hold words with spaces.
     separator = NO_SEPARATOR if writing.separator == WHITESPACE else writing.separator
-    return token_column(name, "multi_valued", _TEXT, separator)
+    return token_column(name, "multi_valued", T.StringType(), separator)
