@@ -14,6 +14,9 @@ p(a | history) log(p(a | history) / p(a | catalogue)) is largest. Where these ha
 attributes, content cannot be divided. A user without items is told the attribute to which content
 owes most, unless it owes more to what is no attribute of j, such as the words of texts, or numbers.
 
+What cannot be divided is a reason of kind `model` where it is nearly all of the sum, or where no
+item of the history and no attribute is named.
+
 An item for which nothing speaks has a reason of kind `mix` where lists are chosen for diversity or
 by the user's mix: it is there for what the list holds with it.
 """
