@@ -32,7 +32,7 @@ from m6rec import columns as c
 from m6rec.command_line import errors_as_messages, open_lakehouse
 from m6rec.config.reading import shipped_file
 from m6rec.config.run import Config
-from m6rec.datasets.attacks import ATTACKS, Folder, pushed_items, read_folder
+from m6rec.datasets.attacks import ATTACKS, IDS, Folder, pushed_items, read_folder
 from m6rec.datasets.folder import config_of_folder
 from m6rec.fits.inspection import check_tables
 from m6rec.lakehouse import Lakehouse
@@ -63,7 +63,6 @@ FIRST_ITEMS = 10
 # are taken out, ten items must remain.
 SHORTEST_LISTS = 100
 WIDTH = 160
-_PAIR = [c.USER_ID, c.ITEM_ID]
 
 
 def variants(folder: Folder, pushed: list[object], seed: int) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -129,14 +128,15 @@ def measure(
         run_jobs(lakehouse, config, [("", module.JOB) for module in MEASURED_JOBS])
     index = lakehouse.read("item_index")
     known, targets = (_indexed(lakehouse, pairs) for pairs in (folder.train, folder.test))
-    lists = without_known(lakehouse.read("lists", fit=c.FINAL), known, targets).cache()
+    had = _had_of_pushed(lakehouse, (folder.train, train), folder.test, pushed)
+    lists = without_known(lakehouse.read("lists", fit=c.FINAL), known, targets)
+    lists = lists.join(had, c.USER_INDEX, how="left").cache()
     ndcg = ndcg_of_rankers(lists, targets, FIRST_ITEMS)
     depth = min(max(config.evaluate.ks), index.count())
-    had = _had_of_pushed(lakehouse, (folder.train, train), folder.test, pushed)
     measured = []
     for ranker in (name for name in config.evaluate.rankers if name in ndcg):
         rise = rise_of_pushed(
-            lists.where(F.col(c.MODEL) == ranker), index, had, pushed, depth, FIRST_ITEMS
+            lists.where(F.col(c.MODEL) == ranker), index, pushed, depth, FIRST_ITEMS
         )
         measured.append(Measurement(variant, ranker, ndcg[ranker], rise.share, rise.mean_rank))
     lists.unpersist()
@@ -150,9 +150,9 @@ def _had_of_pushed(
     pushed: list[object],
 ) -> DataFrame:
     """Columns user_index, had: how many pushed items users have in a training, not in the test."""
-    both = pd.concat([pairs[_PAIR] for pairs in trainings], ignore_index=True).drop_duplicates()
+    both = pd.concat([pairs[IDS] for pairs in trainings], ignore_index=True).drop_duplicates()
     own = both[both[c.ITEM_ID].isin(pushed)]
-    in_test = pd.MultiIndex.from_frame(own).isin(pd.MultiIndex.from_frame(test[_PAIR]))
+    in_test = pd.MultiIndex.from_frame(own).isin(pd.MultiIndex.from_frame(test[IDS]))
     counts = own[~in_test][c.USER_ID].astype(str).value_counts()
     rows = [(user, int(count)) for user, count in counts.items()]
     frame = lakehouse.spark.createDataFrame(rows, f"{c.USER_ID} string, {HAD} long")
@@ -161,7 +161,7 @@ def _had_of_pushed(
 
 def _indexed(lakehouse: Lakehouse, pairs: pd.DataFrame) -> DataFrame:
     """Columns user_index, item_index of the pairs whose user and item the run knows."""
-    ids = pairs[_PAIR].astype(str)
+    ids = pairs[IDS].astype(str)
     users, items = (lakehouse.read(name) for name in ("user_index", "item_index"))
     found = lakehouse.spark.createDataFrame(ids).join(users, c.USER_ID).join(items, c.ITEM_ID)
     return found.select(c.USER_INDEX, c.ITEM_INDEX)

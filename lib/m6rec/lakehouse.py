@@ -529,7 +529,6 @@ class Lakehouse:
 
     def update_rows(self, name: str, chosen: Condition, values: Mapping[str, str]) -> None:
         """Give columns other values, in the rows of all runs that fulfil a condition."""
-
         is_read = True
 
         def updated(before: Snapshot | None) -> pa.Table | None:

@@ -259,12 +259,14 @@ def test_pushed_items_are_found_in_the_lists_by_their_ids(spark: SparkSession) -
     )
     index = spark.createDataFrame([("a", 0), ("b", 1), ("7", 2)], "item_id string, item_index long")
     had = spark.createDataFrame([(1, 1)], "user_index long, had long")
-    nobody = had.limit(0)
-    assert rise_of_pushed(lists, index, nobody, [7], 2, 1) == Rise(0.5, (1 + 3) / 2)
+    without = lists.join(had.limit(0), "user_index", "left")
+    assert rise_of_pushed(without, index, [7], 2, 1) == Rise(0.5, (1 + 3) / 2)
     # An item of which the attack has left nothing has the rank after the lists.
-    gone = rise_of_pushed(lists, index, nobody, [7, "gone"], 2, 1)
+    gone = rise_of_pushed(without, index, [7, "gone"], 2, 1)
     assert gone == Rise(0.5, (1 + 3 + 3 + 3) / 4)
-    assert rise_of_pushed(lists, index, had, [7, "gone"], 2, 1) == Rise(0.5, (1 + 3 + 3) / 3)
+    assert rise_of_pushed(lists.join(had, "user_index", "left"), index, [7, "gone"], 2, 1) == Rise(
+        0.5, (1 + 3 + 3) / 3
+    )
 
 
 def test_a_pushed_item_that_its_user_has_does_not_count_as_risen(spark: SparkSession) -> None:
@@ -274,9 +276,10 @@ def test_a_pushed_item_that_its_user_has_does_not_count_as_risen(spark: SparkSes
     known = spark.createDataFrame([(0, 7)], "user_index long, item_index long")
     index = spark.createDataFrame([("pushed", 7)], "item_id string, item_index long")
     had = spark.createDataFrame([(0, 1)], "user_index long, had long")
-    assert rise_of_pushed(lists, index, had.limit(0), ["pushed"], 3, 1) == Rise(1.0, 1.0)
-    left = without_known(lists, known, known.limit(0))
-    assert rise_of_pushed(left, index, had, ["pushed"], 3, 1) == Rise(0.0, 0.0)
+    without = lists.join(had.limit(0), "user_index", "left")
+    assert rise_of_pushed(without, index, ["pushed"], 3, 1) == Rise(1.0, 1.0)
+    left = without_known(lists, known, known.limit(0)).join(had, "user_index", "left")
+    assert rise_of_pushed(left, index, ["pushed"], 3, 1) == Rise(0.0, 0.0)
 
 
 def test_lists_are_measured_without_what_users_have(spark: SparkSession) -> None:

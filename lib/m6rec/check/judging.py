@@ -307,14 +307,12 @@ def _of_unreadable(
     column: ColumnSample, found: NumbersAsText | None, place: Place
 ) -> Iterator[Finding]:
     """Weights that are not finite numbers."""
-    with_signs = found is not None and bool(found.decimal_sign)
-    exceptions = frozenset() if found is None else frozenset(found.others)
+    signs = found if found is not None and found.decimal_sign else None
     values = column.texts if column.group == "text" else column.present
     others = [
         str(value)
         for value in values
-        if _finite(value) is None
-        and not (with_signs and is_number(text := str(value).strip()) and text not in exceptions)
+        if _finite(value) is None and not (signs is not None and signs.reads(str(value)))
     ]
     if others:
         yield Finding(
@@ -366,8 +364,7 @@ def _numbers(column: ColumnSample, written: NumbersAsText | None) -> list[float]
     """The finite numbers of a column, whose texts are written so."""
     numbers: Iterable[float | None] = map(_finite, column.present)
     if written is not None and written.decimal_sign:
-        others = frozenset(written.others)
-        texts = (text for text in column.texts if text.strip() not in others)
+        texts = filter(written.reads, column.texts)
         numbers = (value_of(text, written.decimal_sign) for text in texts)
     return [number for number in numbers if number is not None and math.isfinite(number)]
 
@@ -464,8 +461,7 @@ def _of_other_units(
 ) -> Iterator[Finding]:
     """The few numbers whose unit is not that of most, which become missing."""
     if written.only_unit:
-        others = frozenset(written.others)
-        apart = [text for text in texts if text.strip() in others and is_number(text.strip())]
+        apart = [text for text in texts if is_number(text.strip()) and not written.reads(text)]
         yield Finding(
             "warning",
             place,

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from m6rec.check.shares import found_for_share
@@ -114,6 +115,15 @@ class NumbersAsText:
         """Whether values are of several currencies."""
         return _AND in self.unit
 
+    def reads(self, text: str) -> bool:
+        """Whether a value of the column is one of its numbers."""
+        stripped = text.strip()
+        return is_number(stripped) and stripped not in self._exceptions
+
+    @cached_property
+    def _exceptions(self) -> frozenset[str]:
+        return frozenset(self.others)
+
 
 def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
     """How texts write numbers; None where the texts are not numbers.
@@ -132,14 +142,15 @@ def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
     found = found_for_share(rest, _MOST_ARE_NUMBERS, lambda text: text if is_number(text) else None)
     if found is None:
         return None
-    units = Counter(map(_unit, found))
+    unit_of = {text: _unit(text) for text in found}
+    units = Counter(unit_of[text] for text in found)
     without_unit = units.pop("", 0)
     kind, most = _most_common_kind(units)
     if without_unit + most < _MOST_ARE_NUMBERS * len(rest):
         return None
     units = _with_plurals(Counter({one: units[one] for one in units if _kind(one) == kind}))
     unit = _AND.join(name for name, _ in units.most_common(_SHOWN_UNITS))
-    read = [text for text in found if _kind(_unit(text)) in {"", kind}]
+    read = [text for text in found if _kind(unit_of[text]) in {"", kind}]
     numbers = set(read)
     others = tuple(dict.fromkeys(text for text in rest if text not in numbers))
     return NumbersAsText(

@@ -30,7 +30,7 @@ _POPULAR_FILLERS = 10
 _FAKE = "fake-user-"
 # Ids of numbers from here on are told apart as text; below, there is room for fake users.
 _HIGHEST_ID = 2**62
-_IDS = [c.USER_ID, c.ITEM_ID]
+IDS = [c.USER_ID, c.ITEM_ID]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def read_folder(data: Path) -> Folder:
             f"{place} has a column {c.DOMAIN}, and the attacks know nothing of domains; leave the"
             " column out, or give a folder for each domain"
         )
-    others = ((data / "validation.parquet", _IDS), (data / "users.parquet", [c.USER_ID]))
+    others = ((data / "validation.parquet", IDS), (data / "users.parquet", [c.USER_ID]))
     found = [_whole(_rows(file, columns)) for file, columns in others if file.exists()]
     folder = folder_of(train, test, *found)
     train = folder.train
@@ -73,7 +73,7 @@ def read_folder(data: Path) -> Folder:
             f"{place} has {items} items, and the attacks need {_FEWEST_ITEMS} or more:"
             f" {PUSHED_ITEMS} are pushed, and fake users have others, too; give a larger folder"
         )
-    pairs = len(pd.concat([train[_IDS], folder.held_out]).drop_duplicates())
+    pairs = len(pd.concat([train[IDS], folder.held_out]).drop_duplicates())
     clicks, free = round(CHANGED * len(train)), users * items - pairs
     if clicks > free:
         raise TableError(
@@ -91,14 +91,14 @@ def folder_of(train: pd.DataFrame, test: pd.DataFrame, *others: pd.DataFrame) ->
     """
     tables = _of_one_type((train, test, *others))
     users = pd.concat([table[c.USER_ID] for table in tables])
-    held_out = pd.concat([table[_IDS] for table in tables[1:] if c.ITEM_ID in table])
+    held_out = pd.concat([table[IDS] for table in tables[1:] if c.ITEM_ID in table])
     return Folder(tables[0], tables[1], users.drop_duplicates(), held_out)
 
 
 def _of_one_type(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
     """The tables with each kind of ids as whole numbers where all are, and else as text."""
     kinds = {}
-    for name in _IDS:
+    for name in IDS:
         ids = [table[name] for table in tables if name in table]
         kinds[name] = "int64" if all(map(_are_whole_numbers, ids)) else "str"
     return [
@@ -121,7 +121,7 @@ def _rows(file: Path, columns: list[str] | None = None) -> pd.DataFrame:
 
 def _named_pairs(file: Path) -> pd.DataFrame:
     """The rows that have both ids, with whole numbers and ratings as numbers."""
-    rows = _whole(_rows(file).dropna(subset=_IDS).reset_index(drop=True))
+    rows = _whole(_rows(file).dropna(subset=IDS).reset_index(drop=True))
     if c.RATING in rows and not pd.api.types.is_numeric_dtype(rows[c.RATING]):
         numbers = pd.to_numeric(rows[c.RATING], errors="coerce")
         wrong = rows[c.RATING][numbers.isna() & rows[c.RATING].notna()]
@@ -136,8 +136,8 @@ def _named_pairs(file: Path) -> pd.DataFrame:
 
 def _whole(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with ids as whole numbers where a missing one had pandas read them as fractions."""
-    rows = rows.dropna(subset=[name for name in _IDS if name in rows])
-    fractions = [name for name in _IDS if name in rows and pd.api.types.is_float_dtype(rows[name])]
+    rows = rows.dropna(subset=[name for name in IDS if name in rows])
+    fractions = [name for name in IDS if name in rows and pd.api.types.is_float_dtype(rows[name])]
     return rows.astype({name: "int64" for name in fractions if (rows[name] % 1 == 0).all()})
 
 
@@ -180,7 +180,7 @@ def with_random_clicks(folder: Folder, seed: int) -> pd.DataFrame:
     """
     rng = np.random.default_rng(seed)
     train = folder.train
-    together = pd.concat([train[_IDS], folder.held_out], ignore_index=True)
+    together = pd.concat([train[IDS], folder.held_out], ignore_index=True)
     taken = set(zip(together[c.USER_ID], together[c.ITEM_ID], strict=True))
     items = np.unique(train[c.ITEM_ID].to_numpy())
     wanted = round(CHANGED * len(train))
@@ -259,7 +259,7 @@ def _profile(
     rng: np.random.Generator,
 ) -> pd.DataFrame:
     rows = pd.DataFrame({c.USER_ID: user, c.ITEM_ID: [*pushed, *fillers]})
-    for name in train.columns.drop([c.USER_ID, c.ITEM_ID]):
+    for name in train.columns.drop(IDS):
         rows[name] = _drawn(train[name], len(rows), rng)
     if c.RATING in train:
         best = train[c.RATING].max()

@@ -24,7 +24,6 @@ _SUMS_OF_RISE = tuple(field.name for field in fields(RiseSums))
 def rise_of_pushed(
     lists: DataFrame,
     item_index: DataFrame,
-    had: DataFrame,
     pushed: Sequence[object],
     depth: int,
     k: int,
@@ -32,10 +31,9 @@ def rise_of_pushed(
     """Where pushed items stand in a ranker's lists, of users who do not have them.
 
     Args:
-        lists: user_index, item_indices, a row for each user.
+        lists: item_indices, had, a row for each user; `had` is how many of the pushed items the
+            user has, so that no list may hold them, and null where it is none.
         item_index: item_id, item_index.
-        had: user_index, had; how many of the pushed items users have, so that no list may hold
-            them. Users who are not there have none.
         pushed: the owner's ids of the items. One that the index lacks stands in no list.
         depth: the most items of a list.
         k: how many items of each list count for the share.
@@ -44,10 +42,10 @@ def rise_of_pushed(
     found = arrow_table(item_index.where(F.col(c.ITEM_ID).isin(ids)).select(c.ITEM_INDEX))
     items = found.column(0).to_numpy().astype(np.int64)
     left = (F.lit(len(ids)) - F.coalesce(HAD, F.lit(0))).cast("long").alias(_LEFT)
-    rows = lists.join(had, c.USER_INDEX, how="left").select(c.ITEM_INDICES, left)
     add = partial(_rise_partition, pushed=items, depth=depth, k=k)
     schema = ", ".join(f"{name} long" for name in _SUMS_OF_RISE)
-    sums = rows.mapInArrow(add, schema).agg(*map(F.sum, _SUMS_OF_RISE)).first()
+    rows = lists.select(c.ITEM_INDICES, left).mapInArrow(add, schema)
+    sums = rows.agg(*map(F.sum, _SUMS_OF_RISE)).first()
     assert sums is not None
     return RiseSums(*sums).rise()
 

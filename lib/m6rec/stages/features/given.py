@@ -33,6 +33,7 @@ def typed_as_own(
     texts = {one.name for one in given.schema if isinstance(one.dataType, T.StringType)}
     others = {name for name in texts & set(types) if not isinstance(types[name], T.StringType)}
     truths = {name for name in others if isinstance(types[name], T.BooleanType)}
+    others -= truths
     read = {
         name: _truth(name, "double" if name in columns.numeric else "string")
         for name in truths.intersection(columns.names)
@@ -40,10 +41,10 @@ def typed_as_own(
     kinds: dict[str, FeatureKind] = {
         name: "numeric"
         for name, writing in zip(columns.numeric, columns.writings, strict=True)
-        if name in others - truths and writing == AS_IS
+        if name in others and writing == AS_IS
     }
     for (name, kind), separator in zip(columns.tokens, columns.separators, strict=True):
-        if name in others - truths and kind == "multi_valued" and separator == NO_SEPARATOR:
+        if name in others and kind == "multi_valued" and separator == NO_SEPARATOR:
             kinds[name] = kind
     if kinds:
         narrow = given.select(owner_column(id_column), *map(owner_column, kinds))
