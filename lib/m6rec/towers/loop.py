@@ -11,7 +11,7 @@ the pairs of all ranks, and only rank 0 validates and saves.
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -276,6 +276,19 @@ def one_ahead(examples: Iterator[Drawn]) -> Iterator[Drawn]:
         while (example := pending.result()) is not None:
             pending = pool.submit(next, examples, None)
             yield example
+
+
+def adam_of(
+    parameters: Iterable[nn.Parameter], config: TowersConfig | SequenceConfig
+) -> torch.optim.AdamW:
+    """The optimiser of dense parameters, which passes over all of them in one call."""
+    return torch.optim.AdamW(
+        parameters,
+        lr=config.learning_rate,
+        betas=ADAM_BETAS,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
 
 
 def weights_of(model: nn.Module) -> dict[str, npt.NDArray[np.float32]]:

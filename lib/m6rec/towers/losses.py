@@ -6,13 +6,16 @@ A pair is a user with a target item. `pair_user`, int64 [pairs], names the user'
 of the negatives. `own`, bool [users, negatives], marks negatives that are the user's own items.
 """
 
-from typing import assert_never
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 from m6rec.config.towers import TowerLoss
+
+# What a logit is lowered by that counts for nothing.
+_NOTHING = -1e30
 
 
 def is_of_cosines(loss: TowerLoss) -> bool:
@@ -49,9 +52,9 @@ def sampled_softmax(
         log_correction: float32 [negatives].
         trimmed: the share of the pairs with the largest loss that is left out.
     """
-    others = (negative + log_correction).masked_fill(own, -torch.inf)
     # A user who owns all negatives has an empty sum, and the pairs of that user cost nothing.
-    total = torch.logsumexp(others, dim=1).clamp_min(-1e4)
+    others: Tensor = _LogSumOfOthers.apply(negative, own, log_correction)  # type: ignore[no-untyped-call]
+    total = others.clamp_min(-1e4)
     return _trimmed_mean(softplus(total[pair_user] - positive), trimmed)
 
 
@@ -82,6 +85,30 @@ def cosine_contrastive(
     """
     against = negative_weight * _mean_of_others(relu(negative - margin), own)
     return _trimmed_mean(1 - positive + against[pair_user], trimmed)
+
+
+class _LogSumOfOthers(torch.autograd.Function):
+    """log(sum over j that are not own of exp(logit_j + correction_j)) of each row.
+
+    Its derivative is exp(logit_j + correction_j) / sum. Torch's own functions compute the
+    exponentials once more for it, and set what is masked apart in a pass of its own each way.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, negative: Tensor, own: Tensor, log_correction: Tensor) -> Tensor:
+        terms = negative + log_correction
+        # Numbers of one byte become floats faster than truth values do.
+        terms.add_(own.view(torch.int8).to(terms.dtype), alpha=_NOTHING)
+        largest = terms.amax(dim=1, keepdim=True)
+        terms.sub_(largest).exp_()
+        total = terms.sum(dim=1, keepdim=True)
+        ctx.save_for_backward(terms.div_(total))
+        return (largest + total.log())[:, 0]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (shares,) = ctx.saved_tensors
+        return shares * gradient[:, None], None, None
 
 
 def _mean_of_others(values: Tensor, own: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from m6rec.towers.loop import (
     TrainingLoop,
     TrainingResult,
     Validate,
+    adam_of,
     reduced_precision,
     schedule_of,
     weights_of,
@@ -337,8 +338,6 @@ def _optimizers(model: SequenceModel, config: SequenceConfig) -> list[torch.opti
     own = [model.own.weight]
     dense = [parameter for parameter in model.parameters() if parameter is not own[0]]
     return [
-        torch.optim.AdamW(
-            dense, lr=config.learning_rate, betas=ADAM_BETAS, weight_decay=config.weight_decay
-        ),
+        adam_of(dense, config),
         torch.optim.SparseAdam(own, lr=config.learning_rate, betas=ADAM_BETAS),
     ]

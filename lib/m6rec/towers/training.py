@@ -30,10 +30,10 @@ from m6rec.towers.encoder import (
 )
 from m6rec.towers.examples import Example, ExampleDraw
 from m6rec.towers.loop import (
-    ADAM_BETAS,
     TrainingLoop,
     TrainingResult,
     Validate,
+    adam_of,
     reduced_precision,
     schedule_of,
     weights_of,
@@ -137,14 +137,7 @@ class _SetTowers:
         manifest = batches.manifest
         shape = shape_of(items, manifest.features, config, manifest.modalities)
         self.model: TowerModel = start_model(shape, items, config, seed).to(device)
-        self.optimizers = [
-            torch.optim.AdamW(
-                self.model.parameters(),
-                lr=config.learning_rate,
-                betas=ADAM_BETAS,
-                weight_decay=config.weight_decay,
-            )
-        ]
+        self.optimizers = [adam_of(self.model.parameters(), config)]
         self.draw = ExampleDraw(items, shape, config, base)
         self.item_tensors = _ItemTensors(items, self.model, config, device)
 
