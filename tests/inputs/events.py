@@ -291,7 +291,7 @@ TIMES = (
         notes=("read by the format yyyyMMdd",),
         warnings=("t: is empty in 1 of the first 3 rows, which are not used",),
         kept=[("ann", "tea", "2024-03-01 00:00:00"), ("cyd", "gin", "2024-03-02 00:00:00")],
-        reasons=("time missing or unparsable",),
+        reasons=("time missing, unparsable or before 1900",),
     ),
     Case(
         "epoch-as-text.csv",
@@ -355,7 +355,7 @@ TIMES = (
         TIMED,
         warnings=("2 of 3 times cannot be read, such as 'NULL'",),
         kept=[("u1", "i1")],
-        reasons=("time missing or unparsable",) * 2,
+        reasons=("time missing, unparsable or before 1900",) * 2,
     ),
     Case(
         "compact-to-the-second.parquet",
@@ -460,7 +460,7 @@ TIMES = (
         TIMED,
         warnings=("t: is empty in 9 of the first 10 rows, which are not used",),
         kept=[("u0", "i0", "2024-03-18 00:00:00")],
-        reasons=("time missing or unparsable",) * 9,
+        reasons=("time missing, unparsable or before 1900",) * 9,
     ),
     Case("no-times.csv", _times("", ""), TIMED, problems=("t: is empty in all of the first rows",)),
     Case(

@@ -8,7 +8,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from m6rec.check.numbers import DecimalSign, value_of
+from m6rec.check.numbers import DecimalSign, is_number, value_of
 from m6rec.config.run import Config, parse_config
 from m6rec.fits.inspection import inspect_sources
 from m6rec.fits.sources import open_sources
@@ -73,12 +73,14 @@ def test_the_check_and_spark_read_the_same_numbers_in_texts(spark: SparkSession)
         "0.125",
     ]
     texts += ["1.234.567", "1,234,567", "4.5/5", "n/a", "3 000", "12", "-7.5 %", ".5", "5,", "soon"]
-    texts += ["1e3", "1,5E+03"]
+    texts += ["1e3", "1,5E+03", "₹1,23,456.00", "-1.234.567,5", "0017.5"]
+    texts += ["12.03.2024", "192.168.1.20", "1,2,3 €", "00017", "0017,5", "10.000.00 €", "1,23,45"]
     frame = spark.createDataFrame([(text,) for text in texts], "text string")
     signs: tuple[DecimalSign, ...] = (".", ",")
     for sign in signs:
         rows = frame.select("text", number_in_text(F.col("text"), sign).alias("number")).collect()
         assert {row.text: row.number for row in rows} == {one: value_of(one, sign) for one in texts}
+        assert {row.text for row in rows if row.number is not None} == set(filter(is_number, texts))
 
 
 def test_a_number_of_another_unit_is_none(spark: SparkSession) -> None:

@@ -59,6 +59,7 @@ BAD_ROWS = [
     ({"w": "-0.5"}, cleaning.NEGATIVE_WEIGHT),
     ({"t": "yesterday"}, cleaning.BAD_TIME),
     ({"t": None}, cleaning.BAD_TIME),
+    ({"t": "0001-01-01 00:00:00"}, cleaning.BAD_TIME),
     ({"t": "2024-06-02"}, cleaning.FUTURE_TIME),
     ({"e": "dance"}, cleaning.UNKNOWN_EVENT_TYPE),
     ({"e": None}, cleaning.UNKNOWN_EVENT_TYPE),

@@ -87,6 +87,13 @@ _SHOWN_UNITS = 3
 _AND = " and "
 # Before signs between thousands there is no zero.
 _GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+")
+# A code has a leading zero, and a date, a version or an address has several points that stand neither
+# between thousands, nor as in India after two digits each, with another sign before the fraction.
+ODD_DIGITS = (
+    r"^[+-]*(?![+-])(?:0\d(?!\d*[.]\d*$)|(?=[^.,]*[.,][^.,]*[.,])"
+    r"(?!\d{1,3}([.,])\d{3}(?:\1\d{3})*(?:(?!\1)[.,]\d+)?$|\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d+)?$))"
+)
+_ODD_DIGITS = re.compile(ODD_DIGITS, re.ASCII)
 _BELOW_1000 = re.compile(r"[+-]?\d{1,3}", re.ASCII)
 _MAYBE_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}", re.ASCII)
 
@@ -139,6 +146,8 @@ def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
     missing = tuple(dict.fromkeys(text for text in texts if text.lower() in NO_NUMBER))
     if all(map(_PLAIN.fullmatch, rest)):
         return NumbersAsText("", "", missing)
+    if _are_codes(rest):
+        return None
     found = found_for_share(rest, _MOST_ARE_NUMBERS, lambda text: text if is_number(text) else None)
     if found is None:
         return None
@@ -160,6 +169,14 @@ def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
         without_unit if unit else 0,
         max(units, key=units.__getitem__) if len(read) < len(found) else "",
     )
+
+
+def _are_codes(texts: Sequence[str]) -> bool:
+    """Whether nearly all texts are so many digits, some with a leading zero, as zip codes are."""
+    lengths = Counter(len(text) for text in texts if re.fullmatch(r"\d{2,}", text, re.ASCII))
+    length, count = lengths.most_common(1)[0] if lengths else (0, 0)
+    has_zeros = any(text[0] == "0" and len(text) == length and text.isdecimal() for text in texts)
+    return has_zeros and count >= _MOST_ARE_NUMBERS * len(texts)
 
 
 def several_units(values: Sequence[str]) -> tuple[str, ...]:
@@ -192,17 +209,7 @@ def is_number(text: str) -> bool:
     if _PLAIN.fullmatch(text):
         return True
     number = _number_in(text)
-    if number is None:
-        return False
-    digits = number.lstrip("+-")
-    # A code has a leading zero, and a version or an address has several points.
-    is_code = len(digits) > 1 and digits[0] == "0" and digits[1] not in ".,"
-    points = len(re.findall(r"[.,]", digits))
-    return not is_code and (points <= 1 or _grouped_right(digits))
-
-
-def _grouped_right(digits: str) -> bool:
-    return re.fullmatch(r"\d{1,3}(([.,])\d{3})(\2\d{3})*([.,]\d+)?", digits) is not None
+    return number is not None and _ODD_DIGITS.search(number) is None
 
 
 def _unit(text: str) -> str:
@@ -289,7 +296,7 @@ def _number_in(text: str) -> str | None:
 def value_of(text: str, decimal_sign: DecimalSign) -> float | None:
     """The number that a text stands for, as `spark.values.number_in_text` has it; None for none."""
     digits = _number_in(text)
-    if digits is None:
+    if digits is None or _ODD_DIGITS.search(digits) is not None:
         return None
     if _fraction_follows_comma(digits, decimal_sign):
         digits = digits.replace(".", "").replace(",", ".")

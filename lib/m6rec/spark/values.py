@@ -9,6 +9,7 @@ from pyspark.sql import types as T
 from m6rec.check.ids import DOMAIN_END, INTEGER_ID, composed
 from m6rec.check.numbers import (
     NEGATIVE_OF_ACCOUNTS,
+    ODD_DIGITS,
     SIGNS_OF_ACCOUNTS,
     SPACES,
     TYPOGRAPHIC_MINUS,
@@ -290,7 +291,8 @@ def number_in_text(text: Column, decimal_sign: DecimalSign, only_unit: str = "")
     )
     by_comma = F.regexp_replace(F.regexp_replace(digits, "[.]", ""), ",", ".")
     by_point = F.regexp_replace(digits, ",", "")
-    return cast_or_null(F.when(decimal_comma, by_comma).otherwise(by_point), "double")
+    plain = F.when(decimal_comma, by_comma).otherwise(by_point)
+    return cast_or_null(F.when(~digits.rlike(ODD_DIGITS), plain), "double")
 
 
 def _with_leading_sign(text: Column) -> Column:
