@@ -24,6 +24,7 @@ from m6rec.command_line import RunIdOption, check_run_id, errors_as_messages, ne
 from m6rec.config.reading import shipped_file
 from m6rec.config.run import Config
 from m6rec.datasets.folder import Protocol, config_of_folder
+from m6rec.errors import ConfigError
 from m6rec.fits.fit import Fit
 from m6rec.fits.members import (
     measured_scoring,
@@ -140,6 +141,7 @@ def main(
     """Run."""
     with errors_as_messages():
         chosen = check_run_id(run_id or new_run_id())
+        _check_validation(data, validation)
         lake = output.resolve() / "lake"
         config = config_of_folder(CONFIG, data.resolve(), lake, top, protocol)
         stated = {"seed": seed, "split.validation_strategy": validation}
@@ -154,6 +156,15 @@ def main(
                 rank_sampled(lakehouse, config, output)
             seconds = step_seconds(lakehouse)
             (output / "steps.json").write_text(json.dumps(seconds, indent=2) + "\n")
+
+
+def _check_validation(data: Path, strategy: str | None) -> None:
+    given = data / "validation.parquet"
+    if strategy is not None and given.exists():
+        raise ConfigError(
+            f"--validation is {strategy}, and {given} says what validation is; leave --validation"
+            " out, or take the file out of the folder"
+        )
 
 
 main.__doc__ = __doc__

@@ -142,7 +142,9 @@ def command(doc: str | None, body: Callable[[Config, str, str | None], None]) ->
     application()
 
 
-def read_config(path: Path, overrides: tuple[str, ...], output: Path | str | None) -> Config:
+def read_config(
+    path: str | Path, overrides: tuple[str, ...] = (), output: Path | str | None = None
+) -> Config:
     """Load and check a config; with `output` a lake by path lies in `output`/lake.
 
     It warns on stderr of values that have no effect.
@@ -157,7 +159,9 @@ def read_config(path: Path, overrides: tuple[str, ...], output: Path | str | Non
     return config
 
 
-def _checked_config(path: Path, overrides: tuple[str, ...], output: Path | str | None) -> Config:
+def _checked_config(
+    path: str | Path, overrides: tuple[str, ...], output: Path | str | None
+) -> Config:
     config = load_config(path, overrides)
     if output is not None and is_path(config.lake):
         # The quotes have YAML read any path as text, whatever characters it holds.

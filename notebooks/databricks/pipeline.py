@@ -25,6 +25,7 @@ import json
 from jobs.pipeline import jobs_of
 from jobs.publish import run as publish_run
 from m6rec.command_line import new_run_id, open_lakehouse
+from m6rec.config.effects import warnings_of
 from m6rec.config.run import parse_config
 from m6rec.fits.inspection import check_tables
 from m6rec.publication.publishing import read_published
@@ -44,6 +45,8 @@ sections = {
 }
 # `settings` holds further sections of the configuration as JSON, such as {"seed": 1}.
 config = parse_config(sections | json.loads(asked("settings")), "the widgets")
+for line in warnings_of(config):
+    print(f"warning: {line}")
 
 # COMMAND ----------
 

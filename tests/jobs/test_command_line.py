@@ -157,6 +157,14 @@ def test_each_job_refuses_a_wrong_run_id(job: str, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_quality_refuses_a_strategy_beside_a_given_validation(tmp_path: Path) -> None:
+    (tmp_path / "validation.parquet").touch()
+    arguments = ["--data", str(tmp_path), "--output", str(tmp_path / "out")]
+    result = invoked(import_module("jobs.quality").main, *arguments, "--validation", "random")
+    assert result.exit_code == 2
+    assert f"--validation is random, and {tmp_path / 'validation.parquet'} says" in result.stderr
+
+
 def test_a_job_of_a_run_refuses_a_wrong_run_id(tmp_path: Path) -> None:
     job, config = REPOSITORY / "jobs" / "recommend.py", write_config(tmp_path)
     arguments = ["--config", str(config), "--output", str(tmp_path / "out"), "--run-id", "to'day"]

@@ -225,6 +225,18 @@ def test_the_parts_of_a_blend_add_up_with_their_weights_and_evidence() -> None:
     assert not support.rest.any() and not support.order.any()
 
 
+def test_what_scores_alike_for_all_is_popularity_by_any_name() -> None:
+    members = {"trend": replace(popularity_member(COUNTS), name="trend"), "als": MEMBERS["als"]}
+    prepared = prepare_blend(
+        Blend("hybrid", ("trend", "als"), (1.0, 1.0), (1.0, 1.0)), members, COUNTS
+    )
+    users, listed = represent(members, BLOCK), every_item()
+    whole = part_scores(prepared, users, listed.indptr, listed.items)
+    parts = parts_of_scores(prepared, members, users, BLOCK, listed, COUNTS, whole)
+    support = support_of(parts, listed, BLOCK, COUNTS)
+    np.testing.assert_allclose(support.popularity, whole["trend"], rtol=1e-6)
+
+
 def test_who_is_unknown_has_what_is_popular_and_who_has_attributes_has_not() -> None:
     nobody = Rows(
         np.arange(2), np.zeros(3, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)

@@ -106,7 +106,10 @@ class ReasonsConfig(Section):
     """
 
     count: NonNegativeInt = Field(
-        default=3, description="The most reasons that are given for an item of a list."
+        default=3,
+        description="The most reasons that are given for an item of a list. Each has its share of"
+        " what speaks for the item. What is owed to no single item or attribute, as much of what"
+        " towers say, is named where it is nine tenths or more; else it is what the shares leave.",
     )
     language: Language | None = Field(
         default=None,

@@ -310,6 +310,11 @@ class OwnRowsEncoder:
         return project(self.model, Rows(rows.user_index, indptr, items, weights))
 
 
+def is_same_for_all(member: Member | OwnMembers) -> bool:
+    """Whether a member scores an item alike for every user, as popularity does."""
+    return isinstance(member, DotMember) and isinstance(member.encoder, SameForAll)
+
+
 def within(member: Member | OwnMembers, domain: Domain) -> Member:
     """The member for the items of a domain alone, by their numbers within it.
 

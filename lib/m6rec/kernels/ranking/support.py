@@ -9,9 +9,9 @@ from m6rec.kernels.arrays.rows import Float32, Float64, Int64
 from m6rec.kernels.ranking.attribution import Listed, history_shares
 from m6rec.kernels.ranking.blending import evidence_bins
 from m6rec.kernels.ranking.explanation import Support
-from m6rec.kernels.ranking.members import Member, OwnMembers, UserBlock
+from m6rec.kernels.ranking.members import Member, OwnMembers, UserBlock, is_same_for_all
 from m6rec.kernels.ranking.scoring import PreparedBlend, RepresentedUsers
-from m6rec.rankers import POPULARITY, TRANSITIONS
+from m6rec.rankers import TRANSITIONS
 
 CONTENT_MEMBER = "content"
 
@@ -25,10 +25,12 @@ class PartOfScore:
         history: float64 [cells]; the part of it that is owed to each history item. These parts add
             up to the whole, except for towers, where a part is owed to features. None where it
             cannot be divided.
+        is_same_for_all: whether the member scores an item alike for every user.
     """
 
     whole: Float32
     history: Float64 | None
+    is_same_for_all: bool = False
 
 
 def parts_of_scores(
@@ -57,7 +59,7 @@ def parts_of_scores(
         shares = history_shares(members[name], block, users.terms.get(name), listed)
         if shares is not None:
             shares = shares * np.repeat(factors[name], widths)
-        found[name] = PartOfScore(whole, shares)
+        found[name] = PartOfScore(whole, shares, is_same_for_all(members[name]))
     return found
 
 
@@ -94,7 +96,7 @@ def support_of(
                 history += part.history
         elif name == CONTENT_MEMBER:
             content += part.whole
-        elif name == POPULARITY:
+        elif part.is_same_for_all:
             popularity += part.whole
         else:
             rest += part.whole
