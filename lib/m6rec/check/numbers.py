@@ -87,8 +87,9 @@ _SHOWN_UNITS = 3
 _AND = " and "
 # Before signs between thousands there is no zero.
 _GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+")
-# A code has a leading zero, and a date, a version or an address has several points that stand neither
-# between thousands, nor as in India after two digits each, with another sign before the fraction.
+# What is no number: a code has a leading zero, and a date, a version or an address several points.
+# Points of a number stand between thousands (in India, above a thousand, after each two digits),
+# and its fraction follows another sign.
 ODD_DIGITS = (
     r"^[+-]*(?![+-])(?:0\d(?!\d*[.]\d*$)|(?=[^.,]*[.,][^.,]*[.,])"
     r"(?!\d{1,3}([.,])\d{3}(?:\1\d{3})*(?:(?!\1)[.,]\d+)?$|\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d+)?$))"
