@@ -52,6 +52,8 @@ from m6rec.spark.worker_rows import WorkerRows, copied_rows
 
 # The lists that readers follow by path: of all tables the only one that belongs to no single run.
 PUBLISHED = "published/recommendations"
+# The folder of a lake in which artifacts lie, unless `artifacts` names another place.
+_OWN_ARTIFACTS = "_artifacts"
 # Columns that, besides the run id, name a part of a run's rows.
 _PARTS = (c.FIT, "kind", "job")
 # The value or values of a column by which a write chooses the rows that it replaces.
@@ -196,12 +198,25 @@ class Lakehouse:
 
     def artifact_path(self, *parts: str) -> str:
         """A folder or file of this run for what is not a table."""
-        root = self.artifacts or f"{self._folder().rstrip('/')}/_artifacts"
-        return "/".join([root, self.run_id, *parts])
+        return "/".join([self.artifacts or self._own_artifacts, self.run_id, *parts])
 
     def artifact_place(self, *parts: str) -> FilePlace:
         """The same, with the means of reaching it."""
         return place_of(self.spark, self.artifact_path(*parts))
+
+    def address_of_saved(self, address: str) -> str:
+        """Where an artifact that was saved at `address` is now.
+
+        An artifact among the tables moves with them, and is copied with them.
+        """
+        _, own, within = address.rpartition(f"/{_OWN_ARTIFACTS}/")
+        if not own or (self.artifacts and address.startswith(self.artifacts)):
+            return address
+        return f"{self._own_artifacts}/{within}"
+
+    @property
+    def _own_artifacts(self) -> str:
+        return f"{self._folder().rstrip('/')}/{_OWN_ARTIFACTS}"
 
     def _folder(self) -> str:
         """The folder of the tables; of a schema of the catalogue, its location."""

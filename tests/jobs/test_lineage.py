@@ -140,6 +140,17 @@ def test_a_run_id_begun_with_another_config_is_refused_with_both_hashes_and_the_
     assert "which differs in seed; give the first config again, or a new --run-id" in message
 
 
+def test_a_run_goes_on_where_another_release_has_hashed_the_same_config(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lakehouse, config = Lakehouse(spark, str(tmp_path), "run-1"), config_of(tmp_path)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(Config, "fingerprint", lambda _: "0" * 64)
+        run_job(lakehouse, config, job("recommend", lambda own, _: write_list(own, "a")))
+
+    assert not run_job(lakehouse, config, job("recommend", lambda own, _: None))
+
+
 def test_a_reader_sees_the_previous_run_until_the_next_one_is_published(
     spark: SparkSession, tmp_path: Path
 ) -> None:

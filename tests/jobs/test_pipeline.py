@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,16 @@ def test_the_same_run_id_again_does_nothing(
     before = {name: lakehouse.version(name) for name in TABLES if lakehouse.exists(name)}
     run_pipeline(spark, config, "first", output)
     assert {name: lakehouse.version(name) for name in before} == before
+
+
+def test_artifacts_are_read_beside_the_tables_wherever_these_have_moved(
+    spark: SparkSession, lakehouse: Lakehouse, config: Config, tmp_path: Path
+) -> None:
+    lake = Path(lakehouse.location)
+    shutil.copytree(lake / "models", tmp_path / "models")
+    moved = Fit(Lakehouse(spark, str(tmp_path), lakehouse.run_id), config, c.FINAL)
+    place = moved.saved_artifact("towers", "svd")
+    assert Path(str(place)) == tmp_path / "_artifacts" / lakehouse.run_id / "towers/final/svd"
 
 
 def test_the_jobs_of_a_run_are_recorded_with_what_they_read_and_wrote(

@@ -138,6 +138,11 @@ def _pipeline_of(fit: Fit, side: str) -> FeaturePipeline | None:
     try:
         return FeaturePipeline.load(fit.saved_artifact("features", side))
     except ArtifactError:
+        say(
+            "note",
+            f"another release has written the features of the {side}, or their file is gone, so"
+            " that towers learn them anew, in their last epochs alone; job pipeline trains all",
+        )
         return None
 
 

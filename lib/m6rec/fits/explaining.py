@@ -300,14 +300,15 @@ def _masked_by(fit: Fit, batch: pa.RecordBatch, item: int, item_id: str) -> Iter
 
 
 def _domain_of(fit: Fit, name: str | None) -> Domain | None:
-    found = next((domain for domain in fit.domains if domain.name == name), None)
-    if found is None and (fit.domains or name is not None):
-        names = ", ".join(domain.name for domain in fit.domains) or "none"
+    domain = next((one for one in fit.domains if one.name == name), None)
+    if domain is None and (fit.domains or name is not None):
+        names = ", ".join(one.name for one in fit.domains) or "none"
+        found = "has lists in each domain" if name is None else f"has no domain {name!r}"
         raise DataError(
-            f"run {fit.lakehouse.run_id} has no domain {name!r}; its domains are: {names}; give"
-            " --domain one of them, or leave it out where there are none"
+            f"run {fit.lakehouse.run_id} {found}; its domains are: {names}; give --domain one of"
+            " them, or leave it out where there are none"
         )
-    return found
+    return domain
 
 
 def _context_of(fit: Fit, name: str | None) -> Context | None:

@@ -304,8 +304,9 @@ class Fit:
         return self.lakehouse.artifact_place(kind, self.name, *parts)
 
     def saved_artifact(self, kind: str, name: str) -> FilePlace:
-        """Where a model of table `models` was saved."""
-        return place_of(self.spark, self.model(kind, name)["artifact"])
+        """Where a model of table `models` was saved, wherever the lake has moved since."""
+        saved = self.lakehouse.address_of_saved(self.model(kind, name)["artifact"])
+        return place_of(self.spark, saved)
 
 
 def model_row(
