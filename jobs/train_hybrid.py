@@ -28,7 +28,9 @@ from m6rec.kernels.ranking.blending import (
     Candidates,
     ChosenWeights,
     choose_weights,
+    ndcg_of_users,
     with_least_weight,
+    with_weight_for_new_users,
 )
 from m6rec.kernels.ranking.domain_weights import (
     DomainWeights,
@@ -60,6 +62,16 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     found = choose_weights(candidates, config.hybrid.k, config.hybrid.rounds)
     chosen = _with_popularity(found, names)
     of_domains = _choose_in_domains(fit, in_domains, names, chosen)
+    weights_of_domains = {
+        name: _in_domain(of_domain, chosen, names) for name, of_domain in of_domains.items()
+    }
+    newcomers = None
+    if config.features.users is not None:
+        newcomers = member_for_new_users(candidates, found, weights_of_domains, names, config)
+    if newcomers is not None:
+        chosen = with_weight_for_new_users(chosen, newcomers)
+        for weights in weights_of_domains.values():
+            weights[newcomers] = max(weights[newcomers], chosen.weights[newcomers])
     parameters = {
         "members": list(names),
         "weights": chosen.weights.tolist(),
@@ -71,10 +83,9 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         "validation_trials": chosen.trials,
         "users": len(candidates.relevant_counts),
     }
-    if of_domains:
+    if weights_of_domains:
         parameters["domains"] = {
-            name: _in_domain(of_domain, chosen, names).tolist()
-            for name, of_domain in of_domains.items()
+            name: weights.tolist() for name, weights in weights_of_domains.items()
         }
     named = ", ".join(f"{n} {w:.2f}" for n, w in zip(names, chosen.weights, strict=True) if w)
     print(f"hybrid: {named}; validation NDCG@{config.hybrid.k} {chosen.ndcg:.4f}", flush=True)
@@ -107,6 +118,41 @@ def tell_of_new_items(fit: Fit, held_out: int) -> None:
         )
 
 
+def member_for_new_users(
+    candidates: Candidates,
+    found: ChosenWeights,
+    weights_of_domains: Mapping[str, Float64],
+    names: tuple[str, ...],
+    config: Config,
+) -> int | None:
+    """The member that ranks for users of whom attributes alone are known, where no other does.
+
+    Validation that holds no such users gives weights by what others need. Of towers, which learn
+    from all attributes, it is the pair that ranks best alone; without towers it is `content`.
+
+    Returns:
+        Its place among the names; None where a member with a weight knows attributes already.
+    """
+    by_attributes = [
+        place for place, name in enumerate(names) if "features" in ranker_named(name).user_inputs
+    ]
+    if (found.weights * found.user_factors[:, 0])[by_attributes].any():
+        return None
+    # The factors by evidence are those of all domains, so a member must have a weight in none.
+    free = [
+        place
+        for place in by_attributes
+        if found.weights[place] or not any(one[place] for one in weights_of_domains.values())
+    ]
+    towers = [place for place in free if "towers" in ranker_named(names[place]).groups]
+
+    def ndcg_alone(place: int) -> float:
+        of_users = ndcg_of_users(candidates, candidates.scores[place], config.hybrid.k)
+        return float(of_users.mean())
+
+    return max(towers or free, key=ndcg_alone, default=None)
+
+
 def _with_popularity(chosen: ChosenWeights, names: tuple[str, ...]) -> ChosenWeights:
     """The weights of which popularity has some, where it is a member.
 
@@ -119,7 +165,7 @@ def _with_popularity(chosen: ChosenWeights, names: tuple[str, ...]) -> ChosenWei
 
 def _in_domain(of_domain: DomainWeights, common: ChosenWeights, names: tuple[str, ...]) -> Float64:
     weights = weights_in_domain(of_domain, common)
-    return _with_popularity(replace(common, weights=weights), names).weights
+    return _with_popularity(replace(common, weights=weights.copy()), names).weights
 
 
 def _choose_in_domains(

@@ -12,6 +12,7 @@ from m6rec.kernels.ranking.blending import (
     evidence_bins,
     ndcg_of_users,
     with_least_weight,
+    with_weight_for_new_users,
 )
 
 
@@ -177,6 +178,25 @@ def test_who_is_unknown_to_the_others_is_ranked_by_a_least_weight_whatever_the_f
     assert (np.diff(known) < 0.0).all()
     assert floored.weights[1] * floored.user_factors[1, 0] >= LEAST_WEIGHT
     assert (floored.weights[1] * floored.item_factors[1] >= LEAST_WEIGHT).all()
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_who_has_attributes_alone_is_ranked_by_the_member_that_knows_them(weight: float) -> None:
+    # Of the first user, who has no interaction, the second member knows attributes. The third is
+    # popularity, which says the opposite.
+    scores: list[list[float]] = [
+        [0, 0, 0, 3, 2, 1],
+        [3, 2, 1, 1, 2, 3],
+        [1, 2, 3, 1, 2, 3],
+    ]
+    of_users = np.ones((3, BINS))
+    of_users[1, 0] = 0.0
+    chosen = ChosenWeights(np.array([1.0, weight, 0.0]), np.ones((3, BINS)), of_users, 0.0, 0)
+    candidates = two_users(scores, user_bins=(0, 3))
+    found = with_weight_for_new_users(with_least_weight(chosen, 2), 1)
+    unknown, known = np.split(blended_scores(candidates, found), 2)
+    assert (np.diff(unknown) < 0.0).all()
+    np.testing.assert_allclose(known, np.split(blended_scores(candidates, chosen), 2)[1])
 
 
 def test_a_least_weight_changes_no_order_of_users_whose_scores_are_small() -> None:
