@@ -108,6 +108,22 @@ def test_users_who_were_in_training_have_the_lists_of_the_batch_to_the_bit(
     assert_same_lists(lists, known_lists)
 
 
+def test_ids_alone_have_all_events_of_the_run_where_history_is_asked_for(
+    lakehouse: Lakehouse, shop: Shop, tmp_path: Path
+) -> None:
+    users = written(pd.DataFrame({"user_id": SOME}), tmp_path / "ids.parquet")
+    events = pd.read_parquet(shop.interactions)
+    owned = set(zip(events["customer"], events["product"], strict=True))
+
+    def offered_again(with_history: bool) -> set[tuple[str, str]]:
+        _, lists = scored(lakehouse, tmp_path, users, with_history=with_history)
+        return owned & {(place[0], row[c.ITEM_ID]) for place, row in lists.items()}
+
+    # Those of the test are not learned from.
+    assert offered_again(with_history=False)
+    assert not offered_again(with_history=True)
+
+
 def test_days_of_lists_are_those_of_utc_whatever_zone_the_session_has(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -173,7 +173,8 @@ class SuspiciousUsersConfig(Section):
     action: SuspicionAction = Field(
         default="keep",
         description="What becomes of them: nothing (`keep`), their events weigh less (`weight`), or"
-        " their events go to the table `quarantine` with the reason.",
+        " their events go to the table `quarantine` with the reason (`quarantine`), where they are"
+        " not known as what the user has, so that a list may offer it.",
     )
     weight: ProperShare = Field(
         default=0.1,

@@ -153,7 +153,7 @@ def _history(
     maker: ListMaker, users: DataFrame, events: DataFrame | None, with_history: bool
 ) -> DataFrame:
     if events is None:
-        return maker.training_events(users)
+        return base_events(maker, users) if with_history else maker.training_events(users)
     own = events.select(*EVENT_COLUMNS)
     if with_history:
         return with_new_events(base_events(maker, users), own)
@@ -163,10 +163,10 @@ def _history(
 
 def _as_trained(users: DataFrame, events: DataFrame | None, with_history: bool) -> DataFrame | None:
     """user_index of the users of whom nothing counts but what the run has learned from."""
-    if events is None:
-        return users.select(c.USER_INDEX)
     if with_history:
         return None
+    if events is None:
+        return users.select(c.USER_INDEX)
     return users.join(events.select(c.USER_ID), c.USER_ID, "left_anti").select(c.USER_INDEX)
 
 
