@@ -69,6 +69,11 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     if config.features.users is not None:
         newcomers = member_for_new_users(candidates, found, weights_of_domains, names, config)
     if newcomers is not None:
+        print(
+            f"hybrid: {names[newcomers]} ranks for users without interactions, as it knows their"
+            " attributes; validation holds too few of them to choose",
+            flush=True,
+        )
         chosen = with_weight_for_new_users(chosen, newcomers)
         for weights in weights_of_domains.values():
             weights[newcomers] = max(weights[newcomers], chosen.weights[newcomers])
@@ -127,16 +132,18 @@ def member_for_new_users(
 ) -> int | None:
     """The member that ranks for users of whom attributes alone are known, where no other does.
 
-    Validation that holds no such users gives weights by what others need. Of towers, which learn
+    Validation that holds few such users gives weights by what others need. Of towers, which learn
     from all attributes, it is the pair that ranks best alone; without towers it is `content`.
 
     Returns:
-        Its place among the names; None where a member with a weight knows attributes already.
+        Its place among the names; None where a member with a weight knows attributes already, or
+        where validation holds enough such users to tell that none is needed.
     """
     by_attributes = [
         place for place, name in enumerate(names) if "features" in ranker_named(name).user_inputs
     ]
-    if (found.weights * found.user_factors[:, 0])[by_attributes].any():
+    has_weight = (found.weights * found.user_factors[:, 0])[by_attributes].any()
+    if has_weight or candidates.rests_on()["users"][0] >= _FEW:
         return None
     # The factors by evidence are those of all domains, so a member must have a weight in none.
     free = [

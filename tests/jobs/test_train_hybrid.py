@@ -1,6 +1,7 @@
 """What the choice of weights needs of validation."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,18 @@ CANDIDATES = Candidates(
 )
 
 
+CONFIG = parse_config({"interactions": {"source": {"table": "events"}}}, "test")
+
+
+def weights_of(given: Mapping[str, float]) -> Float64:
+    return np.array([given.get(name, 0.0) for name in NAMES])
+
+
+def found_weights(given: Mapping[str, float]) -> ChosenWeights:
+    ones = np.ones((len(NAMES), BINS))
+    return ChosenWeights(weights_of(given), ones, ones, 0.0, 0)
+
+
 @pytest.mark.parametrize(
     ("weights", "domains", "expected"),
     [
@@ -63,12 +76,17 @@ CANDIDATES = Candidates(
 def test_towers_rank_for_who_has_attributes_alone_unless_a_member_with_a_weight_does(
     weights: Mapping[str, float], domains: Mapping[str, Mapping[str, float]], expected: str | None
 ) -> None:
-    def weights_of(given: Mapping[str, float]) -> Float64:
-        return np.array([given.get(name, 0.0) for name in NAMES])
-
-    ones = np.ones((len(NAMES), BINS))
-    found = ChosenWeights(weights_of(weights), ones, ones, 0.0, 0)
     of_domains = {name: weights_of(given) for name, given in domains.items()}
-    config = parse_config({"interactions": {"source": {"table": "events"}}}, "test")
-    place = member_for_new_users(CANDIDATES, found, of_domains, NAMES, config)
+    found = found_weights(weights)
+    place = member_for_new_users(CANDIDATES, found, of_domains, NAMES, CONFIG)
     assert (None if place is None else NAMES[place]) == expected
+
+
+def test_what_validation_says_of_users_without_interactions_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(train_hybrid, "_FEW", 1)
+    of_new_users = replace(CANDIDATES, user_bins=np.array([0]))
+    found = found_weights({"ridge": 1.0})
+    assert member_for_new_users(of_new_users, found, {}, NAMES, CONFIG) is None
+    assert member_for_new_users(CANDIDATES, found, {}, NAMES, CONFIG) is not None

@@ -191,9 +191,9 @@ def test_who_has_attributes_alone_is_ranked_by_the_member_that_knows_them(weight
     ]
     of_users = np.ones((3, BINS))
     of_users[1, 0] = 0.0
-    chosen = ChosenWeights(np.array([1.0, weight, 0.0]), np.ones((3, BINS)), of_users, 0.0, 0)
+    chosen = ChosenWeights(np.array([1.0, weight, 0.5]), np.ones((3, BINS)), of_users, 0.0, 0)
     candidates = two_users(scores, user_bins=(0, 3))
-    found = with_weight_for_new_users(with_least_weight(chosen, 2), 1)
+    found = with_weight_for_new_users(chosen, 1)
     unknown, known = np.split(blended_scores(candidates, found), 2)
     assert (np.diff(unknown) < 0.0).all()
     np.testing.assert_allclose(known, np.split(blended_scores(candidates, chosen), 2)[1])

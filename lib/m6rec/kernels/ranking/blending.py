@@ -30,9 +30,6 @@ FACTOR_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 # Too small to change an order that another member makes, also of a user whose weights are tiny or
 # have halved thirty times. Multiplied by two factors as small, it still is a number of 32 bits.
 LEAST_WEIGHT = 1e-12
-# The weight, times its factor for users without interactions, of a member that knows their
-# attributes where no other does: so much larger that popularity only decides its ties.
-WEIGHT_FOR_NEW_USERS = 1e-6
 # A choice between settings is made only where the mean gain over users is more than so many of its
 # standard errors: a smaller gain is as likely to be lost on other users.
 LEAST_STANDARD_ERRORS = 1.0
@@ -193,16 +190,15 @@ def with_least_weight(chosen: ChosenWeights, member: int) -> ChosenWeights:
 
 
 def with_weight_for_new_users(chosen: ChosenWeights, member: int) -> ChosenWeights:
-    """The weights by which the member at this place ranks for users without interactions.
+    """The weights of which the member at this place has the largest for users without interactions.
 
-    It orders the items of those of whom no other member with a weight knows anything but
-    popularity. For all other users its weight times its factor stays what it was.
+    Its weight times its factor is 1 for them. For all other users it stays what it was.
     """
     weights, of_users = chosen.weights.copy(), chosen.user_factors.copy()
     of_items = chosen.item_factors.copy()
     if weights[member] == 0.0:
-        weights[member], of_users[member], of_items[member] = WEIGHT_FOR_NEW_USERS, 0.0, 1.0
-    of_users[member, 0] = WEIGHT_FOR_NEW_USERS / weights[member]
+        weights[member], of_users[member], of_items[member] = 1.0, 0.0, 1.0
+    of_users[member, 0] = 1.0 / weights[member]
     return replace(chosen, weights=weights, item_factors=of_items, user_factors=of_users)
 
 
