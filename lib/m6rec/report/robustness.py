@@ -73,10 +73,10 @@ def robustness_document(rows: Sequence[Measurement], data: str, depth: int) -> s
         "What rankers lose where interactions are attacked, measured on a test that is as it was."
         f" The data: {data}. Written by `make robustness DATA=DIR OUTPUT=DIR` with the settings of"
         " `conf/robustness.yaml`: without towers, and with few dimensions. One fake user for every"
-        " hundred users pushes ten items of the less popular half; such a user has as many fillers"
-        " as a user has items. No list is measured with an item that its user has in training, also"
-        " where the attack has taken it out. Users are measured once and by one seed, so that a"
-        " percent or two either way is chance.",
+        " hundred users, and at least one, pushes ten items of the less popular half; such a user"
+        " has as many fillers as a user has items. No list is measured with an item that its user"
+        " has in training, also where the attack has taken it out. Users are measured once and by"
+        " one seed, so that a percent or two either way is chance.",
         "\n".join(f"- **{name}**: {words}." for name, words in _WHAT_ATTACKS_ARE.items()),
         *(f"## {title}\n\n{_markdown(header, cells)}" for title, header, cells in _tables(rows)),
         f"A pushed item that a list of {depth} items does not hold has the rank {depth + 1}, or the"
