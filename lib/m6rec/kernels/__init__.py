@@ -1,4 +1,8 @@
-"""Numerical kernels on arrays, by NumPy, SciPy and numba; nothing here imports Spark."""
+"""Numerical kernels on arrays, by NumPy, SciPy and numba; nothing here imports Spark.
+
+A kernel with `fastmath` that other kernels call has `forceinline`, too. Otherwise its numbers would
+depend on which kernels a process has compiled, and which it has loaded from numba's cache.
+"""
 
 from zipimport import zipimporter
 

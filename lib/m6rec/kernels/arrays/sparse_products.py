@@ -43,7 +43,7 @@ def add_gram_product(
                 target[column] += value * total[column]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True)
 def _add_weighted_sum(indices: Int32, values: Float32, vectors: Float32, output: Float32) -> None:
     for entry in range(len(indices)):
         vector = vectors[indices[entry]]

@@ -34,7 +34,7 @@ _ENTRIES_PER_BLOCK = 256
 _ROWS_PER_BLOCK = 32
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, forceinline=True)
 def add_sparse_terms(
     indptr: Int64,
     indices: Int32,
@@ -85,7 +85,7 @@ def add_sparse_terms(
                 output[column] += value * vector[column]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, forceinline=True)
 def start_descent(residuals: Float32, directions: Float32, lengths: Float32) -> None:
     """Set the first directions of conjugate gradient, float32 [n, k], and |r|^2, float32 [n]."""
     for row in range(len(residuals)):
@@ -97,7 +97,7 @@ def start_descent(residuals: Float32, directions: Float32, lengths: Float32) -> 
         lengths[row] = length
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, forceinline=True)
 def descend(
     products: Float32,
     solutions: Float32,
@@ -139,7 +139,7 @@ def descend(
             direction[column] = residual[column] + ratio * direction[column]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, forceinline=True)
 def _descend_rows(
     indptr: Int64,
     indices: Int32,
@@ -197,7 +197,7 @@ def _descend_rows(
             descend(products, block, residuals, directions, lengths)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True)
 def _solve_exactly(
     scaled_gram: Float32,
     regularisation: np.float32,
@@ -296,7 +296,7 @@ def solve_rows(
         )
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True)
 def _solve_short(
     vectors: Float32, inverse: Float32, confidence: Float32, right_hand_side: Float32
 ) -> Float32:

@@ -307,7 +307,7 @@ def _fill_system(
         place[chosen[a]] = -1
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, fastmath=True, forceinline=True)
 def conjugate_gradient(system: Float32, right: Float32) -> Float32:
     """Solve by conjugate gradient (Hestenes and Stiefel 1952) to a relative residual of 1e-4."""
     n = len(right)
