@@ -65,18 +65,9 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     weights_of_domains = {
         name: _in_domain(of_domain, chosen, names) for name, of_domain in of_domains.items()
     }
-    newcomers = None
-    if config.features.users is not None:
-        newcomers = member_for_new_users(candidates, found, weights_of_domains, names, config)
-    if newcomers is not None:
-        print(
-            f"hybrid: {names[newcomers]} ranks for users without interactions, as it knows their"
-            " attributes; validation holds too few of them to choose",
-            flush=True,
-        )
-        chosen = with_weight_for_new_users(chosen, newcomers)
-        for weights in weights_of_domains.values():
-            weights[newcomers] = max(weights[newcomers], chosen.weights[newcomers])
+    chosen, weights_of_domains = _with_new_users(
+        candidates, chosen, weights_of_domains, names, config
+    )
     parameters = {
         "members": list(names),
         "weights": chosen.weights.tolist(),
@@ -123,9 +114,34 @@ def tell_of_new_items(fit: Fit, held_out: int) -> None:
         )
 
 
+def _with_new_users(
+    candidates: Candidates,
+    chosen: ChosenWeights,
+    weights_of_domains: dict[str, Float64],
+    names: tuple[str, ...],
+    config: Config,
+) -> tuple[ChosenWeights, dict[str, Float64]]:
+    """The weights, and those of each domain, with a member for users without interactions."""
+    if config.features.users is None:
+        return chosen, weights_of_domains
+    place = member_for_new_users(candidates, chosen, weights_of_domains, names, config)
+    if place is None:
+        return chosen, weights_of_domains
+    print(
+        f"hybrid: {names[place]} ranks for users without interactions, as it knows their"
+        " attributes; validation holds too few of them to choose",
+        flush=True,
+    )
+    chosen = with_weight_for_new_users(chosen, place)
+    least = np.zeros(len(names))
+    least[place] = chosen.weights[place]
+    raised = {name: np.maximum(one, least) for name, one in weights_of_domains.items()}
+    return chosen, raised
+
+
 def member_for_new_users(
     candidates: Candidates,
-    found: ChosenWeights,
+    chosen: ChosenWeights,
     weights_of_domains: Mapping[str, Float64],
     names: tuple[str, ...],
     config: Config,
@@ -142,14 +158,14 @@ def member_for_new_users(
     by_attributes = [
         place for place, name in enumerate(names) if "features" in ranker_named(name).user_inputs
     ]
-    has_weight = (found.weights * found.user_factors[:, 0])[by_attributes].any()
+    has_weight = (chosen.weights * chosen.user_factors[:, 0])[by_attributes].any()
     if has_weight or candidates.rests_on()["users"][0] >= _FEW:
         return None
     # The factors by evidence are those of all domains, so a member must have a weight in none.
     free = [
         place
         for place in by_attributes
-        if found.weights[place] or not any(one[place] for one in weights_of_domains.values())
+        if chosen.weights[place] or not any(one[place] for one in weights_of_domains.values())
     ]
     towers = [place for place in free if "towers" in ranker_named(names[place]).groups]
 
@@ -172,7 +188,7 @@ def _with_popularity(chosen: ChosenWeights, names: tuple[str, ...]) -> ChosenWei
 
 def _in_domain(of_domain: DomainWeights, common: ChosenWeights, names: tuple[str, ...]) -> Float64:
     weights = weights_in_domain(of_domain, common)
-    return _with_popularity(replace(common, weights=weights.copy()), names).weights
+    return _with_popularity(replace(common, weights=weights), names).weights
 
 
 def _choose_in_domains(

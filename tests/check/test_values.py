@@ -69,6 +69,7 @@ from m6rec.report.tables import print_inspection
         (["Size 12"], None),
         (["01234", "55105"], None),
         ([*(str(code) for code in range(10_115, 10_145)), "01067"], None),
+        ([*["2019"] * 29, "0000"], NumbersAsText(".", "", ("0000",))),
         ([*["12,50 €"] * 9, "00017"], NumbersAsText(",", "€", ("00017",))),
         ([*["12,50 €"] * 9, "10.000.00 €"], NumbersAsText(",", "€", ("10.000.00 €",))),
         (["₹1,23,456.00", "₹99.50"], NumbersAsText(".", "₹", ())),

@@ -173,10 +173,14 @@ def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
 
 
 def _are_codes(texts: Sequence[str]) -> bool:
-    """Whether nearly all texts are so many digits, some with a leading zero, as zip codes are."""
-    lengths = Counter(len(text) for text in texts if re.fullmatch(r"\d{2,}", text, re.ASCII))
+    """Whether nearly all texts are so many digits, some with a leading zero, as zip codes are.
+
+    Zeros alone, such as the year 0000, stand for what is missing.
+    """
+    digits = [text for text in texts if re.fullmatch(r"\d*[1-9]\d*", text, re.ASCII)]
+    lengths = Counter(map(len, digits))
     length, count = lengths.most_common(1)[0] if lengths else (0, 0)
-    has_zeros = any(text[0] == "0" and len(text) == length and text.isdecimal() for text in texts)
+    has_zeros = any(text[0] == "0" for text in digits if len(text) == length)
     return has_zeros and count >= _MOST_ARE_NUMBERS * len(texts)
 
 
