@@ -68,13 +68,14 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     chosen, weights_of_domains = _with_new_users(
         candidates, chosen, weights_of_domains, names, config
     )
+    rests_on = candidates.rests_on()
     parameters = {
         "members": list(names),
         "weights": chosen.weights.tolist(),
         "deviations": [deviations[name] for name in names],
         "item_factors": chosen.item_factors.tolist(),
         "user_factors": chosen.user_factors.tolist(),
-        "rests_on": candidates.rests_on(),
+        "rests_on": rests_on,
         f"validation_ndcg@{config.hybrid.k}": chosen.ndcg,
         "validation_trials": chosen.trials,
         "users": len(candidates.relevant_counts),
@@ -85,7 +86,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         }
     named = ", ".join(f"{n} {w:.2f}" for n, w in zip(names, chosen.weights, strict=True) if w)
     print(f"hybrid: {named}; validation NDCG@{config.hybrid.k} {chosen.ndcg:.4f}", flush=True)
-    tell_of_new_items(fit, candidates.rests_on()["items"][0])
+    tell_of_new_items(fit, rests_on["items"][0])
     fit.write_models(HYBRID, [model_row(HYBRID, parameters)])
     if weighs_fusion(config):
         towers = member_names(FUSION, config)

@@ -536,17 +536,17 @@ def check_same_config(jobs: list[Row], config: Config, run_id: str) -> None:
     """
     fingerprint = config.fingerprint()
     for row in jobs:
-        # Another release may leave other sections out of the fingerprint.
-        if row["config_hash"] == fingerprint or not (
-            differing := config.changed_keys(json.loads(row["config"]))
-        ):
+        if row["config_hash"] == fingerprint:
             continue
-        raise ConfigError(
-            f"run {run_id} was begun by job {row['job']} with config {row['config_hash'][:12]}, and"
-            f" is now given config {fingerprint[:12]}, which differs in {some_of(differing)}; give"
-            " the first config again, or a new --run-id, as where a release without these keys has"
-            " begun the run"
-        )
+        # Another release may leave other sections out of the fingerprint, so that no key differs.
+        differing = config.changed_keys(json.loads(row["config"]))
+        if differing:
+            raise ConfigError(
+                f"run {run_id} was begun by job {row['job']} with config {row['config_hash'][:12]},"
+                f" and is now given config {fingerprint[:12]}, which differs in"
+                f" {some_of(differing)}; give the first config again, or a new --run-id, as where a"
+                " release without these keys has begun the run"
+            )
 
 
 def check_comparable(lakehouse: Lakehouse, config: Config) -> None:
