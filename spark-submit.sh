@@ -316,6 +316,8 @@ set_up_environment() {
     # A thread of OpenMP, such as one of torch, keeps its core busy while it waits for the others. Where
     # Spark or another process needs that core, the others wait for it, and training takes twice as long.
     export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
+    # Likewise a thread of OpenBLAS, that of NumPy and SciPy, for 2^26 cycles after each product.
+    export OPENBLAS_THREAD_TIMEOUT="${OPENBLAS_THREAD_TIMEOUT:-16}"
     # A pip-installed Spark finds its own home; another one in the environment would win over it.
     unset SPARK_HOME
 }

@@ -75,7 +75,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> RunsTogether
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of runs come first, then those of kernels, then all others.
+    """Tests of kernels come first, then those of runs, then all others.
 
     What the kernels' tests compile, no pipeline has to compile in each of its Python workers.
     """
@@ -84,7 +84,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _place(item: pytest.Item) -> tuple[bool, bool, bool]:
     waits = any(name in _fixtures(item) for name in PROCESS_RUNS)
-    return (not asks_for_a_run(item.path), not item.path.is_relative_to(KERNEL_TESTS), waits)
+    return (not item.path.is_relative_to(KERNEL_TESTS), not asks_for_a_run(item.path), waits)
 
 
 @cache

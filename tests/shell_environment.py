@@ -8,8 +8,9 @@ from pathlib import Path
 
 _REPOSITORY = Path(__file__).parent.parent
 # By default a thread of OpenMP, such as one of torch, keeps its core busy while it waits for other
-# ones. Asleep it leaves the core to another process; no number depends on it.
-CORES_ARE_SHARED = {"OMP_WAIT_POLICY": "passive"}
+# ones, and one of OpenBLAS for 2^26 cycles. Asleep it leaves the core to another process; no number
+# depends on it.
+CORES_ARE_SHARED = {"OMP_WAIT_POLICY": "passive", "OPENBLAS_THREAD_TIMEOUT": "16"}
 # Besides a shell's own: where what Python and numba compile is kept, which tests need not do anew.
 _KEPT = ("PATH", "HOME", "LANE", "PYTHONDONTWRITEBYTECODE", "NUMBA_CACHE_DIR")
 # By another kernel, BLAS rounds otherwise than within the tests, with whose numbers those of such

@@ -8,6 +8,7 @@ counted instead of days, one scale serves users who come daily and users who com
 import numba
 import numpy as np
 
+from m6rec.kernels.arrays.read_only import read_only
 from m6rec.kernels.arrays.rows import Float32, Int64
 
 
@@ -22,7 +23,7 @@ def recency_ranks(indptr: Int64, times: Int64) -> Float32:
         times: int64 [entries] in any unit; `UNKNOWN_TIME` counts as the oldest.
     """
     ranks = np.empty(len(times), dtype=np.float32)
-    _fill_ranks(indptr, times, ranks)
+    _fill_ranks(*read_only(indptr, times), ranks)
     return ranks
 
 
@@ -33,7 +34,7 @@ def later_counts(indptr: Int64, times: Int64) -> Int64:
         indptr, times: as in `recency_ranks`.
     """
     counts = np.empty(len(times), np.int64)
-    _fill_later(indptr, times, counts)
+    _fill_later(*read_only(indptr, times), counts)
     return counts
 
 

@@ -26,6 +26,7 @@ import numpy as np
 from m6rec.config.models import AlsConfig
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.communicator import Communicator, all_sum
+from m6rec.kernels.arrays.read_only import read_only
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows, indptr_of
 from m6rec.kernels.arrays.sparse_products import (
     count_items,
@@ -284,7 +285,8 @@ def _iterate(
 
     def solve(users: slice) -> None:
         equations = problem.users.of_rows(users)
-        solve_rows(*equations, item_gram, item_factors, steps, user_factors[users])
+        read = read_only(*equations, item_gram, item_factors)
+        solve_rows(*read, steps, user_factors[users])
 
     problem.threads.run(solve, problem.user_parts)
     _descend_items(problem, config.conjugate_gradient_steps, user_factors, item_factors)
@@ -353,7 +355,8 @@ def _apply_to_items(
         own = _within(items, problem.items_part)
         np.matmul(vectors[own], gram, out=output[own])
         equations = problem.items.of_rows(items)
-        add_sparse_terms(*equations, *scales, user_factors, vectors[items], output[items])
+        vectors_read = read_only(user_factors, vectors[items])
+        add_sparse_terms(*read_only(*equations), *scales, *vectors_read, output[items])
 
     reduced = []
     for piece, parts in zip(problem.pieces, problem.parts_of_pieces, strict=True):

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from m6rec.kernels.arrays.principal_components import with_positive_peaks
+from m6rec.kernels.arrays.read_only import read_only
 from m6rec.kernels.arrays.rows import Float32, Float64, Int64, Rows
 from m6rec.kernels.arrays.sparse_products import gather_rows
 from m6rec.kernels.factors.least_squares import solve_rows_on_axes, turn_rows
@@ -190,18 +191,19 @@ def project(model: FactorModel, rows: Rows) -> Float32:
     """
     users = np.zeros((len(rows), model.rank), np.float32)
     if model.projection is not None:
-        gather_rows(rows.indptr, rows.item_indices, rows.weights, model.projection, users)
+        read = read_only(rows.indptr, rows.item_indices, rows.weights, model.projection)
+        gather_rows(*read, users)
         return users
     assert model.scaled_gram is not None
     confidence, right_hand_side = normal_equation_terms(rows, model.parameters)
     regularisation = frequency_regularisation(rows.counts, model.parameters)
     equations = rows.indptr, rows.item_indices, confidence, right_hand_side, regularisation
     if model.scaled_gram.ndim == 1:
-        solve_rows_on_axes(*equations, model.scaled_gram, model.factors, users)
+        solve_rows_on_axes(*read_only(*equations, model.scaled_gram, model.factors), users)
         return users
     diagonal, axes, turned = model.on_axes
-    solve_rows_on_axes(*equations, diagonal, turned, users)
-    turn_rows(users, axes)
+    solve_rows_on_axes(*read_only(*equations, diagonal, turned), users)
+    turn_rows(users, *read_only(axes))
     return users
 
 

@@ -20,6 +20,7 @@ import scipy.linalg as sl
 
 from m6rec.config.models import SvdConfig
 from m6rec.kernels.arrays.communicator import Communicator, all_sum
+from m6rec.kernels.arrays.read_only import read_only
 from m6rec.kernels.arrays.rows import Float32, Float64, Int64, Rows
 from m6rec.kernels.arrays.sparse_products import (
     add_gram_product,
@@ -146,7 +147,8 @@ def _sweep(matrix: Rows, basis: Float32, communicator: Communicator) -> Float32:
         columns = slice(start, start + _COLUMNS_PER_SWEEP)
         tile = np.ascontiguousarray(basis[:, columns])
         product = np.zeros_like(tile)
-        add_gram_product(matrix.indptr, matrix.item_indices, matrix.weights, tile, product)
+        read = read_only(matrix.indptr, matrix.item_indices, matrix.weights, tile)
+        add_gram_product(*read, product)
         communicator.all_reduce(product)
         output[:, columns] = product
     return output

@@ -16,6 +16,7 @@ import numba
 import numpy as np
 import scipy.sparse as sp
 
+from m6rec.kernels.arrays.read_only import read_only
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, indptr_of
 from m6rec.kernels.arrays.selection import kth_largest
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
@@ -44,7 +45,7 @@ def content_weights(
         vector_share: s.
         regularisation: lambda; an item's similarity to itself is 1.
     """
-    counts, indices, weights = _content_weights(
+    read = read_only(
         terms.indptr.astype(np.int64),
         terms.indices.astype(np.int32),
         terms.data.astype(np.float32),
@@ -53,11 +54,9 @@ def content_weights(
         postings.indices.astype(np.int32),
         postings.data.astype(np.float32),
         targets,
-        candidates,
-        terms.shape,
-        np.float32(vector_share),
-        np.float32(regularisation),
     )
+    shares = np.float32(vector_share), np.float32(regularisation)
+    counts, indices, weights = _content_weights(*read, candidates, terms.shape, *shares)
     return ItemWeights(indptr_of(counts), indices, weights)
 
 

@@ -26,6 +26,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from m6rec.kernels.arrays.hashing import hash_of_pair
+from m6rec.kernels.arrays.read_only import read_only
 from m6rec.kernels.arrays.recency import later_counts, recency_ranks
 from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Float32, Int32, Int64, Rows, indptr_of
 from m6rec.kernels.arrays.selection import largest_in_rows
@@ -118,9 +119,8 @@ def transitions_of(rows: Rows, times: Int64, window: int, maximum_history: int) 
     # What has no time counts as the oldest, so that leaving it out changes no other rank.
     later = later_counts(rows.indptr, times)
     taking_part = (times != UNKNOWN_TIME) & (later < maximum_history)
-    return Transitions(
-        *_transitions(rows.user_index, rows.indptr, rows.item_indices, ranks, taking_part, window)
-    )
+    read = read_only(rows.user_index, rows.indptr, rows.item_indices, ranks, taking_part)
+    return Transitions(*_transitions(*read, window))
 
 
 def most_transitions(window: int) -> int:

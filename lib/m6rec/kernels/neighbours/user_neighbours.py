@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from m6rec.kernels.arrays.read_only import read_only
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows, indptr_of
 from m6rec.kernels.arrays.selection import largest_in_rows
 
@@ -92,7 +93,7 @@ class UserNeighbourSearch:
         )
 
     def _find_block(self, rows: Rows) -> UserNeighbours:
-        indptr, positions, values = _similarities(
+        read = read_only(
             rows.user_index,
             rows.indptr,
             rows.item_indices,
@@ -103,6 +104,7 @@ class UserNeighbourSearch:
             self.by_item_indices,
             self.by_item_values,
         )
+        indptr, positions, values = _similarities(*read)
         kept, counts = largest_in_rows(indptr, values, self.neighbours)
         return UserNeighbours(indptr_of(counts), positions[kept], values[kept])
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from m6rec.kernels.arrays.read_only import read_only
 from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows, indptr_of
 from m6rec.kernels.factors.least_squares import SMALLEST_REGULARISATION
 from m6rec.kernels.factors.projection import (
@@ -133,15 +134,9 @@ def history_shares(
 def _shares_of_rows(terms: Terms, rows: SparseRows, listed: Listed) -> Float64:
     shares = np.zeros(listed.cells[-1])
     _add_rows(
-        terms.indptr,
-        terms.row_indices,
-        terms.factors,
-        rows.indptr,
-        rows.item_indices,
-        rows.values,
-        listed.indptr,
-        listed.items,
-        listed.cells,
+        *read_only(terms.indptr, terms.row_indices, terms.factors),
+        *read_only(rows.indptr, rows.item_indices, rows.values),
+        *read_only(listed.indptr, listed.items, listed.cells),
         len(rows.indptr) - 1,
         shares,
     )
@@ -164,16 +159,9 @@ def _shares_of_expanded(
     says *= member.expansion
     rows = member.rows
     _add_expansion(
-        added,
-        items,
-        of_added.cells,
-        says,
-        rows.indptr,
-        rows.item_indices,
-        rows.values,
-        listed.indptr,
-        listed.items,
-        listed.cells,
+        *read_only(added, items, of_added.cells, says),
+        *read_only(rows.indptr, rows.item_indices, rows.values),
+        *read_only(listed.indptr, listed.items, listed.cells),
         len(rows.indptr) - 1,
         shares,
     )
@@ -211,21 +199,12 @@ def _shares_of_neighbours(member: UserNeighboursMember, terms: Terms, listed: Li
     lengths = np.sqrt(np.bincount(owners, weights=squares, minlength=len(own)))
     shares = np.zeros(listed.cells[-1])
     _add_neighbours(
-        terms.indptr,
-        terms.row_indices,
-        rows.indptr,
-        rows.item_indices,
-        rows.weights,
+        *read_only(terms.indptr, terms.row_indices),
+        *read_only(rows.indptr, rows.item_indices, rows.weights),
         len(rows),
-        search.by_item_indptr,
-        search.by_item_indices,
-        search.by_item_values,
-        own.indptr,
-        own.item_indices,
-        own.weights,
-        listed.indptr,
-        listed.items,
-        listed.cells,
+        *read_only(search.by_item_indptr, search.by_item_indices, search.by_item_values),
+        *read_only(own.indptr, own.item_indices, own.weights),
+        *read_only(listed.indptr, listed.items, listed.cells),
         search.n_items,
         shares,
     )
@@ -245,28 +224,13 @@ def _shares_of_factors(model: FactorModel, item_vectors: Float32, listed: Listed
         diagonal, axes, vectors = model.on_axes
     shares = np.zeros(listed.cells[-1])
     _fill_least_squares(
-        own.indptr,
-        own.item_indices,
-        confidence,
-        right_hand_side,
-        np.maximum(regularisation, SMALLEST_REGULARISATION),
-        _frozen(diagonal),
-        _frozen(axes),
-        _frozen(vectors),
-        np.ascontiguousarray(item_vectors),
-        listed.indptr,
-        listed.items,
-        listed.cells,
+        *read_only(own.indptr, own.item_indices, confidence, right_hand_side),
+        *read_only(np.maximum(regularisation, SMALLEST_REGULARISATION)),
+        *read_only(diagonal, axes, vectors, np.ascontiguousarray(item_vectors)),
+        *read_only(listed.indptr, listed.items, listed.cells),
         shares,
     )
     return shares
-
-
-def _frozen(array: Float32) -> Float32:
-    """A read-only view of the array, so that numba compiles a kernel for read-only arrays alone."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def factor_parts(model: FactorModel, rows: Rows) -> Float64:
@@ -281,14 +245,9 @@ def _dot_products(factors: Float32, sources: Float32, targets: Float32, listed: 
     """float64 [cells]: factor_h source_h . target_j."""
     shares = np.zeros(listed.cells[-1])
     _fill_dot_products(
-        listed.rows.indptr,
-        listed.rows.item_indices,
-        factors,
-        sources,
-        targets,
-        listed.indptr,
-        listed.items,
-        listed.cells,
+        *read_only(listed.rows.indptr, listed.rows.item_indices),
+        *read_only(factors, sources, targets),
+        *read_only(listed.indptr, listed.items, listed.cells),
         shares,
     )
     return shares

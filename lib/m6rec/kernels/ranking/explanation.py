@@ -27,6 +27,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from m6rec.kernels.arrays.read_only import read_only
 from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, indptr_of
 from m6rec.kernels.ranking.attribution import Listed
 
@@ -151,23 +152,16 @@ def explain(
     shape = (len(listed.items), limit)
     kinds, indices = np.empty(shape, np.int8), np.empty(shape, np.int32)
     shares = np.empty(shape)
+    named = np.full(len(counts), -1, np.int32) if of_newcomers is None else of_newcomers
     if limit:
         _explain(
-            attributes.indptr,
-            attributes.attribute_indices,
-            attributes.shares,
-            listed.rows.indptr,
-            listed.rows.item_indices,
-            listed.indptr,
-            listed.items,
-            listed.cells,
-            support.history,
-            support.order,
-            support.content,
-            support.popularity,
-            support.rest,
+            *read_only(attributes.indptr, attributes.attribute_indices, attributes.shares),
+            *read_only(listed.rows.indptr, listed.rows.item_indices),
+            *read_only(listed.indptr, listed.items, listed.cells),
+            *read_only(support.history, support.order, support.content),
+            *read_only(support.popularity, support.rest),
             _MIX if are_mixed else _MODEL,
-            np.full(len(counts), -1, np.int32) if of_newcomers is None else of_newcomers,
+            *read_only(named),
             counts,
             kinds,
             indices,
@@ -194,14 +188,8 @@ def attributes_by_content(
     """
     named = np.full(len(listed.items), -1, np.int32)
     _name_by_content(
-        attributes.indptr,
-        attributes.attribute_indices,
-        places,
-        listed.rows.counts,
-        listed.users,
-        listed.items,
-        users,
-        items,
+        *read_only(attributes.indptr, attributes.attribute_indices, places),
+        *read_only(listed.rows.counts, listed.users, listed.items, users, items),
         named,
     )
     return named

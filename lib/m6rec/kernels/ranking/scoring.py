@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m6rec.kernels.arrays.contexts import Context
+from m6rec.kernels.arrays.read_only import read_only
 from m6rec.kernels.arrays.rows import (
     Float32,
     Float64,
@@ -298,16 +299,11 @@ def _sparse_adder(
             ):
                 add_sums(
                     items.start,
-                    indptr,
-                    row_indices,
-                    row_factors,
+                    *read_only(indptr, row_indices, row_factors),
                     positions,
-                    part.rows.indptr,
-                    part.rows.item_indices,
-                    part.rows.values,
+                    *read_only(part.rows.indptr, part.rows.item_indices, part.rows.values),
                     part.square_root,
-                    part.coefficients,
-                    factors[part.member][users],
+                    *read_only(part.coefficients, factors[part.member][users]),
                     scores,
                 )
 

@@ -3,6 +3,7 @@
 import numba
 import numpy as np
 
+from m6rec.kernels.arrays.read_only import read_only
 from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64
 from m6rec.kernels.ranking.members import (
     SparseRows,
@@ -13,7 +14,8 @@ from m6rec.kernels.ranking.members import (
 def dots_at(users: Float32, item_vectors: Float32, indptr: Int64, items: Int32) -> Float32:
     """float32 [entries]: the dot product of each user with each of the user's chosen items."""
     scores = np.empty(len(items), np.float32)
-    _dots_at(np.ascontiguousarray(users), item_vectors, indptr, items, scores)
+    given = read_only(np.ascontiguousarray(users), item_vectors, indptr, items)
+    _dots_at(*given, scores)
     return scores
 
 
@@ -33,15 +35,10 @@ def sums_at(
     scores = np.empty(len(items), np.float32)
     moments = np.zeros((len(indptr) - 1, 2))
     _sums_at(
-        terms.indptr,
-        terms.row_indices,
-        terms.factors,
-        rows.indptr,
-        rows.item_indices,
-        rows.values,
+        *read_only(terms.indptr, terms.row_indices, terms.factors),
+        *read_only(rows.indptr, rows.item_indices, rows.values),
         square_root,
-        indptr,
-        items,
+        *read_only(indptr, items),
         n_items,
         scores,
         moments,

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m6rec.kernels.arrays.padding import padded_rows
+from m6rec.kernels.arrays.read_only import read_only
 from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Int32, Int64
 from m6rec.kernels.arrays.threads import Threads
 
@@ -124,13 +125,11 @@ def top_n(scores: Float32, n: int) -> tuple[Int32, Float32]:
         return _empty_lists(n_rows, 0)
     heaps, thresholds = _empty_heaps(n_rows, n)
     _keep_best(
-        np.ascontiguousarray(scores),
-        np.arange(n_rows),
-        np.arange(n_items, dtype=np.int32),
+        *read_only(np.ascontiguousarray(scores), np.arange(n_rows)),
+        *read_only(np.arange(n_items, dtype=np.int32)),
         True,
-        np.zeros(n_items, np.bool_),
-        np.zeros(n_rows + 1, np.int64),
-        np.empty(0, np.int32),
+        *read_only(np.zeros(n_items, np.bool_)),
+        *read_only(np.zeros(n_rows + 1, np.int64), np.empty(0, np.int32)),
         heaps,
         thresholds,
     )
@@ -226,13 +225,10 @@ def _rank_block(task: _Task, users: slice) -> None:
         if add_to_items is not None:
             add_to_items(block, scores)
         _keep_best(
-            scores,
-            rows,
-            items.indices[block],
+            *read_only(scores, rows, items.indices[block]),
             items.lengths is None,
-            task.masked_items,
-            task.masked_indptr[users.start : users.stop + 1],
-            task.masked_indices,
+            *read_only(task.masked_items),
+            *read_only(task.masked_indptr[users.start : users.stop + 1], task.masked_indices),
             heaps,
             thresholds,
         )

@@ -13,6 +13,7 @@ import numpy as np
 
 from m6rec.config.models import SvdConfig
 from m6rec.kernels.arrays.communicator import Communicator
+from m6rec.kernels.arrays.read_only import read_only
 from m6rec.kernels.arrays.rows import Float32, Float64, Int64, Rows
 from m6rec.kernels.arrays.sparse_products import entries_by_item, gather_rows
 from m6rec.kernels.factors.least_squares import add_sparse_terms, descend, solve_rows, start_descent
@@ -86,13 +87,10 @@ def user_tastes(residuals: Rows, items: Float32, regularisation: float) -> Float
     width = items.shape[1]
     tastes = np.zeros((len(residuals), width), np.float32)
     solve_rows(
-        residuals.indptr,
-        residuals.item_indices,
-        np.ones(residuals.entries, np.float32),
-        residuals.weights,
-        np.full(len(residuals), regularisation, np.float32),
-        np.zeros((width, width), np.float32),
-        items,
+        *read_only(residuals.indptr, residuals.item_indices),
+        *read_only(np.ones(residuals.entries, np.float32), residuals.weights),
+        *read_only(np.full(len(residuals), regularisation, np.float32)),
+        *read_only(np.zeros((width, width), np.float32), items),
         0,
         tastes,
     )
@@ -132,9 +130,10 @@ def item_audiences(
 
     def apply(scales: tuple[float, float], inputs: Float32, outputs: Float32) -> None:
         outputs[:] = 0.0
-        equations = indptr, rows, confidence, right_hand_side, penalty
+        equations = read_only(indptr, rows, confidence, right_hand_side, penalty)
         right_hand_side_scale, matrix_scale = np.float32(scales[0]), np.float32(scales[1])
-        add_sparse_terms(*equations, right_hand_side_scale, matrix_scale, users, inputs, outputs)
+        vectors = read_only(users, inputs)
+        add_sparse_terms(*equations, right_hand_side_scale, matrix_scale, *vectors, outputs)
         communicator.all_reduce(outputs)
 
     apply((1.0, -1.0), audiences, residual)
@@ -149,7 +148,7 @@ def _gathered(rows: Rows, vectors: Float32, exponent: float) -> Float32:
     scales = np.maximum(rows.counts, 1).astype(np.float64) ** -exponent
     values = np.repeat(scales, rows.counts).astype(np.float32)
     places = np.zeros((len(rows), vectors.shape[1]), np.float32)
-    gather_rows(rows.indptr, rows.item_indices, values, vectors, places)
+    gather_rows(*read_only(rows.indptr, rows.item_indices, values, vectors), places)
     return places
 
 
