@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 from pyspark.sql import SparkSession
 
+from m6rec import columns as c
 from m6rec.command_line import (
     ConfigOption,
     OutputOption,
@@ -24,6 +25,9 @@ from m6rec.command_line import (
     read_config,
 )
 from m6rec.config.run import Config
+from m6rec.errors import GuardError
+from m6rec.fits.choices import kept_choices
+from m6rec.fits.fit import Fit
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.guards import (
     GuardResult,
@@ -37,6 +41,7 @@ from m6rec.publication.publishing import (
     publish,
     published_run,
     rollback,
+    runs_followed,
     was_published,
 )
 from m6rec.report.console import print_guards, print_history
@@ -73,7 +78,7 @@ def run(lakehouse: Lakehouse, config: Config, report: Callable[[], None] | None 
     Raises:
         ConfigError: the run was begun with another configuration.
         DataError: the run has no recommendations, or a job that has not finished.
-        GuardError: a guard stops the run.
+        GuardError: a guard stops the run, or readers went back from the run that it goes on from.
     """
     is_new = not was_published(lakehouse)
     # Until the report, too, has read what it shows, which may be in the background.
@@ -84,6 +89,7 @@ def run(lakehouse: Lakehouse, config: Config, report: Callable[[], None] | None 
     seen = published_run(lakehouse)
     if is_new:
         refuse_stopped(lakehouse.run_id, guarded)
+        _refuse_what_readers_went_back_from(lakehouse, config)
         _warn_of_an_older_run(lakehouse, seen)
         publish(lakehouse, config)
         return
@@ -92,6 +98,23 @@ def run(lakehouse: Lakehouse, config: Config, report: Callable[[], None] | None 
             "warning",
             f"run {lakehouse.run_id} was published before, and readers see run {seen} now;"
             f" to have them see it again, give publish --run-id {lakehouse.run_id}",
+        )
+
+
+def _refuse_what_readers_went_back_from(lakehouse: Lakehouse, config: Config) -> None:
+    """Refuse a night that began from a run which a rollback has taken from readers meanwhile.
+
+    Raises:
+        GuardError: it did; whoever went back has not decided on what follows from that run.
+    """
+    kept = kept_choices(Fit(lakehouse, config, c.SELECTION))
+    history = publications(lakehouse)
+    was_seen = kept is not None and any(one.run_id == kept.kept_from for one in history)
+    if kept is not None and was_seen and kept.kept_from not in runs_followed(history):
+        raise GuardError(
+            f"run {lakehouse.run_id} is not published, and readers see the lists that they saw"
+            f" before: it goes on from run {kept.kept_from}, from which publish --rollback has gone"
+            f" back; to publish it all the same, give publish --run-id {lakehouse.run_id}"
         )
 
 

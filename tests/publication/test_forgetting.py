@@ -336,8 +336,7 @@ def test_nobody_is_forgotten_beside_a_stream_however_long_it_has_gone_on(
     refused = r"job fold_in .* went on at .* wait 15 minutes or give --killed fold_in"
     with stream.going_on(), pytest.raises(DataError, match=refused):
         forget(lakehouse.for_run("receipt"), config, ids)
-    with pytest.raises(DataError, match="no table user_index"):
-        forget(lakehouse.for_run("receipt"), config, ids)
+    assert forget(lakehouse.for_run("receipt"), config, ids) == (0, [])
 
 
 def test_a_stream_that_has_said_nothing_for_minutes_is_gone(
@@ -349,8 +348,7 @@ def test_a_stream_that_has_said_nothing_for_minutes_is_gone(
     ids = spark.createDataFrame([("user-1",)], "user_id string")
     # As where its process is stopped from outside.
     Attempt(lakehouse, config, "fold_in", started_at=minutes_ago).save(STARTED)
-    with pytest.raises(DataError, match="no table user_index"):
-        forget(lakehouse.for_run("receipt"), config, ids)
+    assert forget(lakehouse.for_run("receipt"), config, ids) == (0, [])
 
     monkeypatch.setattr("m6rec.runs._SECONDS_BETWEEN_SIGNS", 0.01)
     with Attempt(lakehouse, config, "fold_in").going_on():
@@ -382,9 +380,38 @@ def test_nobody_is_forgotten_beside_a_run_that_is_going_on(
     ids = spark.createDataFrame([("user-1",)], "user_id string")
     with pytest.raises(DataError, match=r"train_towers of run tonight.*--killed tonight"):
         forget(lakehouse.for_run("receipt"), config, ids)
-    # It is not waited for; that there is no index is found next.
-    with pytest.raises(DataError, match="no table user_index"):
-        forget(lakehouse.for_run("receipt"), config, ids, killed=("tonight",))
+    # It is not waited for, and has written nothing of anybody.
+    assert forget(lakehouse.for_run("receipt"), config, ids, killed=("tonight",)) == (0, [])
+    elsewhere = Lakehouse(spark, str(tmp_path / "elsewhere"), "receipt")
+    with pytest.raises(DataError, match="no table of a run"):
+        forget(elsewhere, config, ids)
+
+
+def test_users_of_a_first_run_that_was_killed_before_it_numbered_them_are_forgotten(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    lakehouse = Lakehouse(spark, str(tmp_path / "lake"), "first")
+    config = config_of(lakehouse.location)
+    Attempt(lakehouse, config, "prepare_interactions").save(STARTED)
+    event = {"item_id": "tea", "event_time": None, "event_type": None, "weight": 1.0}
+    rows = [{"user_id": name, **event, "context": None} for name in ("ann", "bob")]
+    lakehouse.write_rows("interactions", rows)
+    uncommitted = tmp_path / "lake" / "splits" / "run_id=first"
+    uncommitted.mkdir(parents=True)
+    (uncommitted / "part-0.parquet").write_bytes(b"ann")
+    own = tmp_path / "lake" / "quarantine" / "notes.txt"
+    own.parent.mkdir()
+    own.write_text("of the owner")
+
+    ids = spark.createDataFrame([("ann",)], "user_id string")
+    known, receipt = forget(lakehouse.for_run("receipt"), config, ids, killed=("first",))
+
+    assert known == 1
+    assert [(one.table, one.rows) for one in receipt] == [("interactions", 1)]
+    assert [row["user_id"] for row in lakehouse.rows("interactions")] == ["bob"]
+    assert not places_of_users(tmp_path / "lake", {"ann"}, set())
+    assert not uncommitted.exists()
+    assert own.exists()
 
 
 def test_a_run_that_was_killed_before_it_had_prepared_brings_nobody_back(

@@ -13,7 +13,10 @@ from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F
 
 from jobs import publish as job
-from m6rec.errors import DataError, TableError
+from m6rec import columns as c
+from m6rec.errors import DataError, GuardError, TableError
+from m6rec.fits.choices import CHOICES
+from m6rec.fits.fit import model_row
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.guards import _subject
 from m6rec.publication.publishing import (
@@ -143,6 +146,30 @@ def test_it_is_said_where_an_older_run_takes_the_place_of_a_newer_one(
     assert published_run(one) == "one"
     said = "run one was begun before run three, which readers see until now; .* --rollback"
     assert re.search(said, capsys.readouterr().err)
+
+
+def test_a_night_is_not_published_where_readers_went_back_meanwhile_from_the_run_it_goes_on_from(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(str(tmp_path))
+    one, two, night, anew = finished_runs(spark, config, "one", "two", "night", "anew")
+    for run in (one, two):
+        publish(run, config)
+    parameters = {"kept_from": "two", "chosen_by": "two", "chosen_at": "2026-11-01", "epochs": {}}
+    choices = {"kind": CHOICES, **model_row(CHOICES, parameters)}
+    night.write_rows("models", [choices], fit=c.SELECTION)
+    rollback(two, config)
+    monkeypatch.setattr(job, "guard", lambda *_: [])
+    said = "goes on from run two, from which .* --rollback has gone back; .* --run-id night"
+    with pytest.raises(GuardError, match=said):
+        job.run(night, config)
+    assert published_run(night) == "one"
+    job.run(anew, config)
+    assert published_run(night) == "anew"
+    # Once it is asked for by name, readers go on from there again.
+    publish(two, config, again=True)
+    job.run(night, config)
+    assert published_run(night) == "night"
 
 
 def test_no_rollback_leads_to_an_unpublished_run_under_the_id_of_a_removed_one(

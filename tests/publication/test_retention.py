@@ -8,8 +8,11 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from jobs.clean import tell
+from m6rec import columns as c
 from m6rec.config.publication import RetentionConfig
 from m6rec.errors import ConfigError, DataError
+from m6rec.fits.choices import CHOICES
+from m6rec.fits.fit import model_row
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication import retention
 from m6rec.publication.publishing import publish, read_published, rollback
@@ -178,6 +181,22 @@ def test_a_run_that_is_going_on_stays_until_it_must_have_been_killed(
     assert runs_to_remove(ended, config, now) == ["ended"]
     later = now + timedelta(days=1)
     assert set(runs_to_remove(ended, config, later)) == {"ended", "going-on"}
+
+
+def test_a_run_from_which_a_night_goes_on_stays_until_it_has_ended(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    config = config_of(str(tmp_path), retention={"runs": 0, "days": 0})
+    _, other = finished_runs(spark, config, "before", "other")
+    started = {"status": F.lit("started"), "finished_at": F.lit(None).cast("timestamp")}
+    copy_run(other, "runs", "night", **started)
+    parameters = {"kept_from": "before", "chosen_by": "a", "chosen_at": "2026-11-01", "epochs": {}}
+    choices = {"kind": CHOICES, **model_row(CHOICES, parameters)}
+    other.for_run("night").write_rows("models", [choices], fit=c.SELECTION)
+    now = datetime.now(UTC)
+    assert runs_to_remove(other, config, now) == ["other"]
+    later = now + timedelta(days=1)
+    assert set(runs_to_remove(other, config, later)) == {"before", "other", "night"}
 
 
 def test_a_run_with_which_others_are_compared_stays_and_no_repetition_needs_it(

@@ -72,7 +72,9 @@ class RulesConfig(Section):
     """Business rules that published lists obey."""
 
     allowed_items: ItemTable | None = Field(
-        default=None, description="The items that lists may hold; without it, all of the catalogue."
+        default=None,
+        description="The items that lists may hold; without it, all that have interactions or stand"
+        " in `features.items`.",
     )
     excluded_items: ItemTable | None = Field(
         default=None, description="The items that no list may hold."

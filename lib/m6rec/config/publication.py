@@ -185,7 +185,8 @@ class RetentionConfig(Section):
     """Which runs job `clean` keeps.
 
     A run is kept where either key says so. The published run and the one before it, to which a
-    rollback leads, are always kept, and so is the one that `evaluate.compare_with_run` names.
+    rollback leads, are always kept, and so are the one that `evaluate.compare_with_run` names and
+    one from which a night goes on that has not ended.
     """
 
     runs: NonNegativeInt = Field(default=14, description="The number of latest runs that are kept.")

@@ -26,7 +26,7 @@ from m6rec.lakehouse import PUBLISHED, Lakehouse, schema_of
 from m6rec.publication.replacing import frame_of_users
 from m6rec.publication.upkeep import existing_tables, for_each, vacuum
 from m6rec.runs import A_STREAM_MAY_BE_SILENT, Attempt, collected_runs, jobs_going_on
-from m6rec.schemas import RECEIPTS_TABLE
+from m6rec.schemas import RECEIPTS_TABLE, TABLES
 from m6rec.spark.places import matching, remove_folder
 from m6rec.spark.runtimes import arrow_schema, arrow_table, cast_or_null, frame_of_arrow
 from m6rec.spark.session import with_settings
@@ -104,10 +104,10 @@ def forget(
     attempt = Attempt(lakehouse, config, FORGET.name)
     named = users_named(ids, config.interactions)
     tables = existing_tables(lakehouse)
-    if "user_index" not in tables:
+    if not tables:
         raise DataError(
-            f"{lakehouse.location} holds no table user_index, so that no user can be found; is"
-            " lake in the config the place of the tables?"
+            f"{lakehouse.location} holds no table of a run, so that no user can be found; is lake"
+            " in the config the place of the tables?"
         )
     users = _users_of(lakehouse, named, tables, config.interactions)
     deletions: list[Deletion] = []
@@ -123,13 +123,15 @@ def forget(
     if retain_hours < SAFE_HOURS:
         _refuse_beside_a_run(lakehouse, killed, "files of older versions still hold the users")
     # What a run writes meanwhile is found by the index, when the users are forgotten again.
-    if not runs_beside(lakehouse, attempt.started_at, killed):
+    if "user_index" in tables and not runs_beside(lakehouse, attempt.started_at, killed):
         delete(["user_index"])
     # Where an earlier call was killed, or `fold_in` took lists out, tables may have no rows of the
     # users left, but still have files with them.
     of_users = [name for name in tables if _holds_users(name)]
     for_each(of_users, lambda name: _purge(lakehouse, name))
     vacuum(lakehouse, of_users, retain_hours)
+    if lakehouse.by_path and retain_hours < SAFE_HOURS:
+        _remove_files_of_no_table(lakehouse, tables)
     receipt = [
         one if one.version is None else replace(one, version=lakehouse.version(one.table))
         for one in deletions
@@ -201,9 +203,15 @@ def _users_of_lake(
     """user_id, user_index of the named users whom the lake knows, and by which name.
 
     If the configuration that says how ids are read has changed, one user may be there in several
-    spellings, each with an index of its own. Users who came after training have lists but no index.
+    spellings, each with an index of its own. Users who came after training have lists but no index,
+    and nobody has one where the first run of all was killed before it numbered them.
     """
-    there = lakehouse.delta_table("user_index").toDF().select(c.USER_ID, c.USER_INDEX)
+    there = frame_of_users(lakehouse.spark, []).withColumn(c.USER_INDEX, F.lit(None).cast("long"))
+    if "user_index" in tables:
+        there = lakehouse.delta_table("user_index").toDF().select(c.USER_ID, c.USER_INDEX)
+    elif "interactions" in tables:
+        events = lakehouse.delta_table("interactions").toDF().select(c.USER_ID).distinct()
+        there = there.unionByName(events, allowMissingColumns=True)
     if PUBLISHED in tables:
         lists = lakehouse.delta_table(PUBLISHED).toDF().select(c.USER_ID).distinct()
         there = there.unionByName(lists, allowMissingColumns=True)
@@ -312,6 +320,14 @@ def _purge(lakehouse: Lakehouse, name: str) -> None:
     features: Any = lakehouse.delta_table(name).detail().select("tableFeatures").collect()[0][0]
     if "deletionVectors" in (features or []):
         lakehouse.spark.sql(f"REORG TABLE {lakehouse.sql_name(name)} APPLY (PURGE)")
+
+
+def _remove_files_of_no_table(lakehouse: Lakehouse, tables: Sequence[str]) -> None:
+    """Remove what a killed run had written of tables before the first commit of each."""
+    for name in (one for one in TABLES if _holds_users(one) and one not in tables):
+        # Whatever else lies there is none of the lake's.
+        for folder in matching(lakehouse.spark, lakehouse.address(name), f"{c.RUN_ID}=*"):
+            remove_folder(lakehouse.spark, folder)
 
 
 def _refuse_beside_a_run(lakehouse: Lakehouse, killed: Collection[str], so_far: str) -> None:

@@ -9,6 +9,8 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config.publication import RetentionConfig
 from m6rec.config.run import Config
+from m6rec.fits.choices import kept_choices
+from m6rec.fits.fit import Fit
 from m6rec.job_records import CLEAN
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.publishing import publications, runs_followed
@@ -95,7 +97,8 @@ def clean(
 def runs_to_remove(lakehouse: Lakehouse, config: Config, now: datetime) -> list[str]:
     """The runs that nothing keeps and whose jobs are not going on, the oldest first.
 
-    A rule of `retention` keeps a run, and so does a comparison that each next run makes with it.
+    A rule of `retention` keeps a run, and so does a comparison that each next run makes with it, or
+    a night that goes on from it and has not ended.
     """
     last: dict[str, datetime] = {}
     rows = collected_runs(lakehouse, {})
@@ -105,10 +108,16 @@ def runs_to_remove(lakehouse: Lakehouse, config: Config, now: datetime) -> list[
             last[row[c.RUN_ID]] = max(at, last.get(row[c.RUN_ID], at))
     oldest_first = sorted(last, key=lambda run_id: (last[run_id], run_id))
     ages = {run_id: now - last[run_id] for run_id in oldest_first}
-    kept = {row[c.RUN_ID] for row in jobs_going_on(rows, now)}
-    kept.add(config.evaluate.compare_with_run)
+    going_on = {row[c.RUN_ID] for row in jobs_going_on(rows, now)}
+    begun_from = {_night_goes_on_from(lakehouse.for_run(run_id), config) for run_id in going_on}
+    kept = {*going_on, *begun_from, config.evaluate.compare_with_run}
     removed = removable(ages, runs_followed(publications(lakehouse)), config.retention)
     return [run_id for run_id in removed if run_id not in kept]
+
+
+def _night_goes_on_from(night: Lakehouse, config: Config) -> str | None:
+    choices = kept_choices(Fit(night, config, c.SELECTION))
+    return None if choices is None else choices.kept_from
 
 
 def _half_removed(lakehouse: Lakehouse) -> list[str]:
