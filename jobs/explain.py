@@ -14,6 +14,7 @@ from m6rec.command_line import (
     ConfigOption,
     OutputOption,
     SetOption,
+    check_file_to_write,
     check_run_id,
     errors_as_messages,
     open_lakehouse,
@@ -87,6 +88,8 @@ def main(
     """Explain."""
     with errors_as_messages():
         chosen = None if run_id is None else check_run_id(run_id)
+        if plot is not None:
+            check_file_to_write("--plot", plot, "explanation.png")
         checked = read_config(config, tuple(overrides or ()), output)
         with session_of_job("m6rec explain") as spark:
             found = explain_of_run(spark, checked, chosen, user, item, domain, context)

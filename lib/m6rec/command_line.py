@@ -252,6 +252,30 @@ def check_publish_options(run_id: str | None, rollback: bool, history: bool) -> 
         check_run_id(run_id)
 
 
+def check_file_to_write(option: str, file: Path, example: str) -> None:
+    """Refuse a file that cannot be written because of what is at its path.
+
+    Args:
+        option: what names the file.
+        file: where it is to be.
+        example: a name for it within a folder.
+
+    Raises:
+        ConfigError: a folder is there, or a file where its folder would be.
+    """
+    if file.is_dir():
+        raise ConfigError(
+            f"{option} is {file}, a folder, and it names a file to write; give one, such as"
+            f" {file / example}"
+        )
+    above = next(folder for folder in file.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise ConfigError(
+            f"{option} is {file}, a file to write, and {above} is no folder but a file; give a file"
+            f" in a folder, such as {above.parent / example}"
+        )
+
+
 def _check_local_path(key: str, source: TableSource) -> None:
     """Refuse a missing path on this machine at once; all other paths are left to Spark."""
     if source.path is None or any(sign in source.path for sign in "*?[{,"):

@@ -16,10 +16,11 @@ from pyspark.sql import SparkSession
 from typer import Exit
 from typer.testing import CliRunner
 
-from jobs import publish
+from jobs import explain, publish
 from m6rec import columns as c
 from m6rec import command_line
 from m6rec.command_line import (
+    check_file_to_write,
     check_run_id,
     errors_as_messages,
     local_output,
@@ -75,6 +76,32 @@ def test_a_job_gets_config_run_id_and_output_of_its_options(tmp_path: Path) -> N
     result = run_python(str(job), *options)
     assert result.returncode == 0, result.stderr
     assert f"{tmp_path}/out/lake r1 {tmp_path}/out 7" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("plot", "said"),
+    [
+        ("folder", "--plot is {at}/folder, a folder, .*, such as {at}/folder/explanation.png"),
+        ("file/x/y.png", "{at}/file is no folder but a file; .*, such as {at}/explanation.png"),
+    ],
+)
+def test_a_picture_that_cannot_be_written_is_refused_before_spark_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plot: str, said: str
+) -> None:
+    def start(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(explain, "session_of_job", start)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    options = ["--config", str(write_config(tmp_path)), "--user", "ann", "--item", "tea"]
+    result = invoked(explain.main, *options, "--plot", str(tmp_path / plot))
+    assert result.exit_code == 2
+    assert re.search(said.format(at=tmp_path), result.output)
+
+
+def test_a_picture_may_be_in_folders_that_are_still_to_be_made(tmp_path: Path) -> None:
+    check_file_to_write("--plot", tmp_path / "new" / "folder" / "x.png", "explanation.png")
 
 
 def test_help_shows_the_docstring_of_the_job_and_every_option(tmp_path: Path) -> None:
