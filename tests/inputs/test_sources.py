@@ -459,6 +459,17 @@ def test_credentials_that_are_missing_are_named() -> None:
         ('No FileSystem for scheme "snowflake"', "snowflake: is no file system but a database"),
         ("native zStandard library not available: this version", "compressed by zStandard, which"),
         ("ClassNotFoundException: org.apache.hadoop.io.compress.BrotliCodec", "by Brotli, which"),
+        (
+            "[FAILED_READ_FILE.NO_HINT] Encountered error while reading file file:///a.parquet.\n"
+            "SparkUnsupportedOperationException: Unsupported encoding: BYTE_STREAM_SPLIT",
+            "the encoding BYTE_STREAM_SPLIT, which Spark's fast reader of Parquet does not read;"
+            " write it without (in pandas and pyarrow: use_byte_stream_split=False), or set",
+        ),
+        (
+            "java.lang.UnsupportedOperationException: Unsupported encoding: DELTA_BYTE_ARRAY",
+            "DELTA_BYTE_ARRAY, which Spark's fast reader of Parquet does not read; write it without"
+            " (in pandas and pyarrow: no column_encoding)",
+        ),
         ("Index 20480 out of bounds for length 20480", "raise maxColumns (20480 unless"),
         (
             "Length of parsed input (2) exceeds the maximum number of characters defined",

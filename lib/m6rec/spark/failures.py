@@ -82,6 +82,9 @@ _NO_CREDENTIALS = (
     " AWS_SECRET_ACCESS_KEY in the environment, or the lines spark.hadoop.fs.s3a.access.key and"
     " spark.hadoop.fs.s3a.secret.key in the properties file"
 )
+# How Parquet is written without an encoding that has a switch of its own, and without any other.
+_WITHOUT_ENCODING = {"BYTE_STREAM_SPLIT": "in pandas and pyarrow: use_byte_stream_split=False"}
+_OTHER_ENCODING = "in pandas and pyarrow: no column_encoding"
 _Rule = tuple[str, Callable[[re.Match[str]], str]]
 # What is thrown, by its text, and what to say of it. The first that matches is said.
 _OF_PLACES: tuple[_Rule, ...] = (
@@ -180,6 +183,15 @@ _RULES: tuple[_Rule, ...] = (
     (
         r"Relative path in absolute URI: ([^\n]*)",
         lambda found: f"Hadoop reads no name with a colon ({_shortened(found[1])}); rename it",
+    ),
+    (
+        r"Unsupported encoding: ([A-Z_]+)",
+        lambda found: (
+            f"a column of it has the encoding {found[1]}, which Spark's fast reader of Parquet does"
+            f" not read; write it without ({_WITHOUT_ENCODING.get(found[1], _OTHER_ENCODING)}), or"
+            " set spark.sql.parquet.enableVectorizedReader to false in the properties file, by"
+            " which all Parquet is read more slowly"
+        ),
     ),
     (
         r"java\.lang\.UnsupportedOperationException",
