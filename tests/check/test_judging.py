@@ -5,7 +5,12 @@ from typing import get_args
 import pytest
 
 from m6rec.check.findings import Place
-from m6rec.check.judging import findings_of_inferred_kinds, findings_of_kinds, findings_of_weights
+from m6rec.check.judging import (
+    findings_of_ids,
+    findings_of_inferred_kinds,
+    findings_of_kinds,
+    findings_of_weights,
+)
 from m6rec.check.samples import ColumnSample
 from m6rec.check.types import COLUMN_TYPES, TypeGroup
 from m6rec.config.data import FeatureKind
@@ -79,3 +84,24 @@ def test_weights_of_several_units_are_refused_by_the_units() -> None:
         "1 of 19 weights are not finite numbers, such as '5 kg'" in line
         for line in found(*["12,50 €"] * 18, "5 kg")
     )
+
+
+BY_ROW_NUMBERS = "struct<" + ",".join(f"{row}:map<string,decimal(10,2)>" for row in range(99)) + ">"
+
+
+def test_a_struct_of_row_numbers_is_a_file_that_was_written_column_by_column() -> None:
+    column = ColumnSample("w", BY_ROW_NUMBERS, "nested", ("{...}",))
+    config = parse_config({"interactions": {"source": {"path": "x"}}}, "test")
+    for found in (
+        findings_of_ids(column, PLACE, config.interactions),
+        findings_of_weights(column, PLACE, config),
+    ):
+        [line] = map(str, found)
+        assert 'in pandas by to_json(path, orient="records", lines=True)' in line
+        assert len(line) < 700
+        assert f"has type {BY_ROW_NUMBERS[:199]}…, such as" in line
+
+
+@pytest.mark.parametrize("name", ["struct<id:bigint,0:bigint>", "array<struct<0:int>>", "string"])
+def test_other_types_are_not_taken_for_one_of_row_numbers(name: str) -> None:
+    assert not ColumnSample("w", name, "nested", ()).has_a_field_for_each_row

@@ -110,3 +110,10 @@ def test_a_timestamp_has_no_unit() -> None:
 def test_numbers_can_be_dates() -> None:
     assert read(20240301, 20240302, group="whole number") == ("yyyyMMdd", "")
     assert "time_format: yyyyMMdd" in read(20240301, group="whole number", time_unit="seconds")[1]
+
+
+def test_times_of_a_file_that_was_written_column_by_column_are_not_a_field_of_it() -> None:
+    name = "struct<" + ",".join(f"{row}:bigint" for row in range(99)) + ">"
+    reading = read_times(ColumnSample("t", name, "nested", ()), InteractionsConfig(source=SOURCE))
+    assert 'orient="records", lines=True' in reading.remedy
+    assert f"has type {name[:199]}…, expected a timestamp" in reading.problem

@@ -218,6 +218,15 @@ def test_values_are_looked_at_until_they_rule_a_share_out() -> None:
     assert not holds_for_share([1] * 8 + [0] * 2, 0.9, bool)
 
 
+def test_a_long_type_is_cut_in_the_table_of_columns() -> None:
+    name = f"struct<{','.join(f'{row}:string' for row in range(1_000))}>"
+    column = ColumnView("user_id", name, "user", 0.0, (), "the user's id")
+    shown = io.StringIO()
+    table = TableView(Place("interactions.source", "wide"), "json", columns=(column,) * 1_001)
+    print_inspection(Console(file=shown, width=140), [table], [])
+    assert f" | {name[:199]}… | user | 0%" in shown.getvalue().splitlines()[-1]
+
+
 def test_a_table_of_thousands_of_columns_is_shown_as_lines() -> None:
     column = ColumnView("size", "double", "numeric", 0.5, ("1.5", "2.5"), "a number")
     shown = io.StringIO()

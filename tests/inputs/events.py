@@ -964,6 +964,16 @@ PLACES = (
         kept=[("7", "tea")],
     ),
     Case(
+        "columns.json",
+        text(
+            json.dumps({"user_id": {"0": "ann", "1": "bob"}, "item_id": {"0": "tea", "1": "rum"}})
+        ),
+        problems=(
+            r"column user_id: has type struct<.*written column by column; write it row by row",
+            r"column item_id: has type struct<.*to_json\(path, orient=\"records\", lines=True\)",
+        ),
+    ),
+    Case(
         "failfast.csv",
         rows("user_id,item_id", "ann", "bob,rum,gin"),
         source={"options": {"mode": "FAILFAST"}},

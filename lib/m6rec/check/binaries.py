@@ -58,7 +58,7 @@ def findings_of_binaries(
     found = _no_pictures(column) if column.group == "bytes" else []
     if not found:
         return
-    why = "as the config says" if stated else f"because its type is {column.type}"
+    why = "as the config says" if stated else f"because its type is {column.shown_type}"
     words = (
         f"is understood as {stated or 'image'}, {why}, and none of {len(found)} values in its first"
         f" rows begins as a picture or a video does, such as {found[0]}{_likely(found)}"

@@ -29,7 +29,13 @@ from m6rec.check.numbers import (
     value_of,
 )
 from m6rec.check.objects import fields_of_objects
-from m6rec.check.samples import CellValue, ColumnSample, as_spark_writes, shown
+from m6rec.check.samples import (
+    WRITE_ROW_BY_ROW,
+    CellValue,
+    ColumnSample,
+    as_spark_writes,
+    shown,
+)
 from m6rec.check.times import TimeReading, is_iso_date, read_dates
 from m6rec.check.types import COLUMN_TYPES, TypeGroup
 from m6rec.check.vectors import holds_several_in_text
@@ -55,7 +61,7 @@ def findings_of_ids(
         yield Finding(
             "problem",
             place,
-            f"has type {column.type}, such as {first_example(column)}, expected text or whole"
+            f"has type {column.shown_type}, such as {first_example(column)}, expected text or whole"
             " numbers as ids",
             _other_id(column),
         )
@@ -146,6 +152,8 @@ def findings_of_contexts(
 
 def _other_id(column: ColumnSample) -> str:
     """What to do about a column whose type cannot be that of an id."""
+    if column.has_a_field_for_each_row:
+        return WRITE_ROW_BY_ROW
     if column.first_field is not None:
         return f"name a field of it, such as {column.first_field}"
     if column.group in {"list", "vector"} or column.type.startswith("array"):
@@ -239,8 +247,11 @@ def findings_of_weights(column: ColumnSample, table: Place, config: Config) -> I
         yield Finding(
             "problem",
             place,
-            f"has type {column.type}, such as {first_example(column)}, expected numbers as weights",
-            "name another column in interactions.columns.weight",
+            f"has type {column.shown_type}, such as {first_example(column)}, expected numbers as"
+            " weights",
+            WRITE_ROW_BY_ROW
+            if column.has_a_field_for_each_row
+            else "name another column in interactions.columns.weight",
         )
         return
     yield from findings_of_missing(column, place)
@@ -410,7 +421,8 @@ def findings_of_kinds(
         if kind not in {"ignore", "embedding"} and column.values and not column.texts:
             yield Finding("warning", table.of(name), "is empty in all of the first rows")
         elif column.group not in _TYPES_OF_KINDS[kind]:
-            words = f"has type {column.type}, such as {first_example(column)}, and cannot be {kind}"
+            found = f"has type {column.shown_type}, such as {first_example(column)}"
+            words = f"{found}, and cannot be {kind}"
             yield Finding("problem", table.of(name), words, "give the column another kind")
         elif kind == "numeric" and column.group == "text":
             yield from _of_numbers_in_text(column, table.of(name))

@@ -14,8 +14,15 @@ SAMPLED_ROWS = 10_000
 LONGEST_LIST = 65_536
 """Of a text that begins with a bracket so many characters are read."""
 _LONGEST_EXAMPLE = 60
+_LONGEST_TYPE = 200
 _EXAMPLES = 3
 _MOST_NAMES = 30
+WRITE_ROW_BY_ROW = (
+    "its fields are the numbers of rows, as the file was written column by column; write it row by"
+    ' row, in pandas by to_json(path, orient="records", lines=True)'
+)
+# Of a type, what lies within the types of its fields.
+_WITHIN_A_FIELD = re.compile(r"<[^<>]*>|\([^()]*\)")
 CellValue = str | int | float | Decimal | bool | None
 
 
@@ -51,6 +58,17 @@ class ColumnSample:
         """The first field of a struct as a config names it; None for columns of other types."""
         field = re.match(r"struct<`?([^:`]+)", self.type)
         return None if field is None else f"{self.name}.{field[1]}"
+
+    @property
+    def shown_type(self) -> str:
+        """The type as it is shown to a person."""
+        return shown_type(self.type)
+
+    @property
+    def has_a_field_for_each_row(self) -> bool:
+        """Whether it is a struct whose fields are numbers of rows, as pandas writes JSON."""
+        fields = _fields_of_struct(self.type)
+        return bool(fields) and all(field.isdecimal() for field in fields)
 
     @property
     def nulls(self) -> float | None:
@@ -94,6 +112,21 @@ def shown(value: CellValue) -> str:
         return str(value)
     text = value if len(value) <= _LONGEST_EXAMPLE else f"{value[: _LONGEST_EXAMPLE - 1]}…"
     return repr(text)
+
+
+def shown_type(name: str) -> str:
+    """A type as it is shown to a person: cut where it is long, as that of a struct can be."""
+    return name if len(name) <= _LONGEST_TYPE else f"{name[: _LONGEST_TYPE - 1]}…"
+
+
+def _fields_of_struct(name: str) -> list[str]:
+    """The fields of a struct by Spark's name of its type; none for other types."""
+    if not name.startswith("struct<"):
+        return []
+    inner = name.removeprefix("struct<").removesuffix(">")
+    while (shorter := _WITHIN_A_FIELD.sub("", inner)) != inner:
+        inner = shorter
+    return [field.split(":")[0].strip("`") for field in inner.split(",")]
 
 
 def shown_names(names: Sequence[str]) -> str:

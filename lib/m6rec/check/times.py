@@ -9,7 +9,7 @@ from typing import Literal
 
 from m6rec.check.numbers import NO_NUMBER
 from m6rec.check.objects import fields_of_objects
-from m6rec.check.samples import SAMPLED_ROWS, ColumnSample, shown
+from m6rec.check.samples import SAMPLED_ROWS, WRITE_ROW_BY_ROW, ColumnSample, shown
 from m6rec.check.shares import found_for_share
 from m6rec.config.data import InteractionsConfig, TimeUnit
 
@@ -123,13 +123,15 @@ def read_times(column: ColumnSample, config: InteractionsConfig) -> TimeReading:
     if column.group == "text":
         return _read_texts(column, config.time_unit)
     if column.group not in {"date", "timestamp", "local timestamp"}:
+        named = f"name {column.first_field or 'another column'} in interactions.columns.time"
         return TimeReading(
-            problem=f"has type {column.type}, expected a timestamp, a date, a number or text",
-            remedy=f"name {column.first_field or 'another column'} in interactions.columns.time",
+            problem=f"has type {column.shown_type}, expected a timestamp, a date, a number or text",
+            remedy=WRITE_ROW_BY_ROW if column.has_a_field_for_each_row else named,
         )
     if config.time_unit != "timestamp":
         return TimeReading(
-            problem=f"has type {column.type}, and interactions.time_unit is {config.time_unit}",
+            problem=f"has type {column.shown_type}, and interactions.time_unit is"
+            f" {config.time_unit}",
             remedy="set interactions.time_unit: timestamp",
         )
     return TimeReading()

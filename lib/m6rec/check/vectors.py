@@ -70,8 +70,8 @@ def findings_of_vectors(column: ColumnSample, table: Place, whole: bool) -> Iter
         yield Finding(
             "problem",
             place,
-            f"has type {column.type}, expected array<float>, array<double> or arrays of these for"
-            " the kind embedding",
+            f"has type {column.shown_type}, expected array<float>, array<double> or arrays of these"
+            " for the kind embedding",
             "cast it in the source, or give the column another kind",
         )
         return

@@ -270,7 +270,9 @@ def _of_dates(table: OpenedTable, formats: Mapping[str, str]) -> Iterator[Findin
     for name, pattern in formats.items():
         column, place = table.sample.columns[name], table.place.of(name)
         if column.group not in {"text", "whole number", "fraction"}:
-            words = f"has type {column.type}, and date_formats is for dates in text or numbers"
+            words = (
+                f"has type {column.shown_type}, and date_formats is for dates in text or numbers"
+            )
             yield Finding("problem", place, words, "leave the column out of date_formats")
             continue
         data_type = table.frame.schema[name].dataType

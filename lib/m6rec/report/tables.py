@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from m6rec.check.findings import ColumnView, Finding, Severity, TableView, of_severity
+from m6rec.check.samples import shown_type
 
 _HEADINGS = ("column", "type", "kind", "nulls", "examples", "what will happen to it")
 # To lay out a grid of thousands of rows takes seconds, and no screen shows it.
@@ -47,4 +48,4 @@ def _print_table(console: Console, table: TableView) -> None:
 def _cells(column: ColumnView) -> tuple[str, ...]:
     nulls = "" if column.nulls is None else f"{column.nulls:.0%}"
     examples = ", ".join(column.examples)
-    return column.name, column.type, column.kind, nulls, examples, column.treatment
+    return column.name, shown_type(column.type), column.kind, nulls, examples, column.treatment

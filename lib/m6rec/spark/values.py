@@ -16,6 +16,7 @@ from m6rec.check.numbers import (
     DecimalSign,
     number_pattern,
 )
+from m6rec.check.samples import shown_type
 from m6rec.check.times import PARTS_OF_A_SECOND
 from m6rec.config.data import InteractionsConfig, outside_quotes
 from m6rec.errors import TableError
@@ -61,8 +62,8 @@ def id_column(frame: DataFrame, name: str, config: InteractionsConfig) -> Column
     kind = frame.schema[name].dataType
     if not isinstance(kind, T.StringType | T.IntegralType | FractionType):
         raise TableError(
-            f"id column {name} has type {kind.simpleString()}, expected string or a whole number;"
-            " cast it in the source"
+            f"id column {name} has type {shown_type(kind.simpleString())}, expected string or a"
+            " whole number; cast it in the source"
         )
     return as_id(text_column(frame, name), config)
 
@@ -206,8 +207,8 @@ def _check_time_type(
         )
     if not (numeric or textual) and written_as_number:
         raise TableError(
-            f"time column {name} has type {kind.simpleString()}, expected {config.time_unit}; set"
-            " interactions.time_unit to timestamp"
+            f"time column {name} has type {shown_type(kind.simpleString())}, expected"
+            f" {config.time_unit}; set interactions.time_unit to timestamp"
         )
 
 

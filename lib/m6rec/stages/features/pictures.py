@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec import columns as c
+from m6rec.check.samples import shown_type
 from m6rec.config.data import PictureKind
 from m6rec.errors import TableError
 from m6rec.kernels.arrays.rows import Int64
@@ -129,8 +130,9 @@ def load_pictures(
     kind = frame.schema[column.name].dataType
     if not isinstance(kind, T.BinaryType | T.StringType):
         raise TableError(
-            f"{table}, column {column.name}: has type {kind.simpleString()}, expected binary (the"
-            f" bytes) or string (the path) for the kind {column.kind}; give the column another kind"
+            f"{table}, column {column.name}: has type {shown_type(kind.simpleString())}, expected"
+            f" binary (the bytes) or string (the path) for the kind {column.kind}; give the column"
+            " another kind"
         )
     problem = problem_of_video(column.name, column.kind)
     if problem is not None:

@@ -18,6 +18,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from m6rec.check.samples import shown_type
 from m6rec.check.vectors import numbers_in_text
 from m6rec.errors import TableError
 from m6rec.kernels.arrays.rows import Float32, Int64, indptr_of
@@ -94,9 +95,9 @@ def measure_vectors(frame: DataFrame, name: str, maximum_vectors: int, table: st
     several = holds_several(kind)
     if several is None:
         raise TableError(
-            f"{table}, column {name}: has type {kind.simpleString()}, expected array<float>,"
-            " array<double> or arrays of these for the kind embedding; cast it in the source, or"
-            " give the column another kind"
+            f"{table}, column {name}: has type {shown_type(kind.simpleString())}, expected"
+            " array<float>, array<double> or arrays of these for the kind embedding; cast it in the"
+            " source, or give the column another kind"
         )
     given = _as_vectors(frame, (name,))
     lengths: Counter[int] = Counter()
