@@ -1,9 +1,10 @@
 """Search the config for better values, by the hybrid's NDCG on validation.
 
 Trains the selection fit alone and never looks at test. A trial that is poor before its towers are
-trained ends there. Started again with the same output and run id, the search goes on, on the
-tables as they were at its start. Leaves best.yaml, which pipeline takes, trials.csv and
-study.sqlite (Optuna's) in the output folder.
+trained ends there; one whose values together make no valid config is refused, and does not count.
+Started again with the same output and run id, the search goes on, on the tables as they were at
+its start. Leaves best.yaml, which pipeline takes, trials.csv and study.sqlite (Optuna's) in the
+output folder.
 """
 
 import json
@@ -67,6 +68,7 @@ from m6rec.tuning import (
     kept,
     name_of,
     open_study,
+    refusal_of,
     search,
     trial_rows,
     write_best,
@@ -201,8 +203,9 @@ def _run_tuning(spark: SparkSession, config: Config, run_id: str, output: Path) 
     attempt.save(STARTED)
 
     def after_trial(trial: FrozenTrial) -> None:
-        write_trials(study, output / TRIALS_FILE)
-        write_best(study, config, output / BEST_FILE)
+        if refusal_of(trial) is None:
+            write_trials(study, output / TRIALS_FILE)
+            write_best(study, config, output / BEST_FILE)
         print(_progress(study, trial, config), flush=True)
 
     def measure(trial: Config, report: Report) -> float:
@@ -255,6 +258,9 @@ def _ndcg(lakehouse: Lakehouse, config: Config, names: tuple[str, ...]) -> float
 
 def _progress(study: optuna.Study, trial: FrozenTrial, config: Config) -> str:
     done = f"[{len(ended(study))}/{config.tune.trials}] trial {trial.number}"
+    reason = refusal_of(trial)
+    if reason is not None:
+        return f"{done}: refused, as its values make no valid config ({reason}); not counted"
     best = f"best {study.best_value:.4f} (trial {study.best_trial.number})"
     if trial.state == TrialState.PRUNED:
         return f"{done}: pruned before its towers; {best}"

@@ -36,6 +36,10 @@ _PROMISED = "fixed_params"
 _FINGERPRINT = "fingerprint"
 _NAME = "name"
 _SECONDS = "seconds"
+# The reason for which a trial was refused stands under this key of it.
+_REFUSED = "refused"
+# So many trials in a row are refused before a search ends, as its values hardly go together.
+_MOST_REFUSED = 100
 _LOCK = "tune.lock"
 _SQLITE = b"SQLite format 3\0"
 
@@ -189,8 +193,15 @@ def _complete(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def ended(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that were measured to their end or pruned, in order."""
-    return study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+    """The trials that were measured to their end, or pruned while they were, in order."""
+    trials = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+    return [trial for trial in trials if refusal_of(trial) is None]
+
+
+def refusal_of(trial: FrozenTrial) -> str | None:
+    """Why no valid config has the values of a trial, which was not trained; None where one has."""
+    reason = trial.user_attrs.get(_REFUSED)
+    return None if reason is None else str(reason)
 
 
 def search(
@@ -202,24 +213,44 @@ def search(
 ) -> None:
     """Run the trials that are missing from `config.tune.trials`.
 
+    Trials whose values together make no valid config are refused, and are none of these.
+
     Args:
         study: of `open_study`.
         config: what trials change.
         measure: of a trial's config; larger is better.
         deadline: in seconds of `time.monotonic`; no trial begins after it once one is complete.
-        after_trial: called with each trial as it ends.
+        after_trial: called with each trial as it ends, or is refused.
+
+    Raises:
+        ConfigError: the space cannot be searched, or very many trials in a row were refused.
     """
     space = distributions(config)
+    refused = 0
     while len(ended(study)) < config.tune.trials:
         if deadline is not None and time.monotonic() >= deadline and _complete(study):
             return
-        trial = study.ask(space)
-        after_trial(_run_trial(study, trial, config, measure))
+        trial = _run_trial(study, study.ask(space), config, measure)
+        after_trial(trial)
+        reason = refusal_of(trial)
+        refused = 0 if reason is None else refused + 1
+        if refused == _MOST_REFUSED:
+            raise ConfigError(
+                f"tune.search: {refused} trials in a row were refused, as their values together"
+                f" make no valid config; the last one, {trial.params}, for: {reason}; give values"
+                " in tune.search that go together"
+            )
 
 
 def _run_trial(
     study: optuna.Study, trial: optuna.Trial, config: Config, measure: MeasureConfig
 ) -> FrozenTrial:
+    problems = config.problems_with(trial.params)
+    if problems:
+        trial.set_user_attr(_REFUSED, "; ".join(problems))
+        # The sampler learns from pruned trials which values to avoid, and nothing from failed ones.
+        return study.tell(trial, state=TrialState.PRUNED)
+
     def report(value: float) -> None:
         trial.report(value, step=0)
         if trial.should_prune():

@@ -14,7 +14,15 @@ from optuna.trial import FrozenTrial
 from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 
-from jobs.tune import BEFORE_TOWERS, BEST_FILE, TOWERS, TRIALS_FILE, LatestTables, run_tuning
+from jobs.tune import (
+    BEFORE_TOWERS,
+    BEST_FILE,
+    TOWERS,
+    TRIALS_FILE,
+    LatestTables,
+    _progress,
+    run_tuning,
+)
 from m6rec import columns as c
 from m6rec.command_line import read_config
 from m6rec.config.models import RidgeConfig
@@ -31,6 +39,7 @@ from m6rec.tuning import (
     distributions,
     ended,
     open_study,
+    refusal_of,
     search,
     trial_rows,
     write_best,
@@ -39,6 +48,7 @@ from tests.synthetic_shop import Shop
 
 RIDGE = "neighbours.ridge.regularisation"
 RANK = "factors.svd.rank"
+WIDTH, HEADS = "towers.sequence.width", "towers.sequence.heads"
 SEARCH = {
     RIDGE: {"low": 1.0, "high": 1000.0, "log": True},
     RANK: {"values": [64, 128]},
@@ -245,6 +255,65 @@ def test_past_the_deadline_only_the_given_config_is_measured(tmp_path: Path) -> 
     config = config_with({"search": SEARCH, "trials": 4})
     trials = run_search(config, tmp_path / "study", deadline=time.monotonic())
     assert [trial.params[RIDGE] for trial in trials] == [RidgeConfig().regularisation]
+
+
+def of_towers_on_order(search: dict[str, Any], trials: int = 8, **sequence: int) -> Config:
+    return config_with({"search": search, "trials": trials}, towers={"sequence": sequence})
+
+
+def test_a_trial_whose_values_make_no_valid_config_is_not_trained_and_does_not_count(
+    tmp_path: Path,
+) -> None:
+    config = of_towers_on_order({WIDTH: {"low": 8, "high": 32}}, width=16, heads=2)
+    trained: list[int] = []
+
+    def width_of(config: Config, report: Report) -> float:
+        trained.append(config.towers.sequence.width)
+        return config.towers.sequence.width / 100
+
+    trials = run_search(config, tmp_path / "study", width_of)
+    refused = [trial for trial in trials if refusal_of(trial) is not None]
+    assert len(trained) == 8 and all(width % 2 == 0 for width in trained)
+    assert refused and len(trials) == 8 + len(refused)
+    for trial in refused:
+        width = trial.params[WIDTH]
+        said = f"towers.sequence: width {width} is not a multiple of heads 2; change one of the two"
+        assert refusal_of(trial) == said
+    study = open_study(config, tmp_path / "study")
+    assert [trial.params[WIDTH] for trial in ended(study)] == trained
+    assert [row[WIDTH] for row in trial_rows(study)] == trained
+    assert _progress(study, refused[0], config).endswith(
+        f"trial {refused[0].number}: refused, as its values make no valid config"
+        f" ({refusal_of(refused[0])}); not counted"
+    )
+
+
+def test_values_that_go_together_only_with_each_other_are_tried(tmp_path: Path) -> None:
+    search = {WIDTH: {"values": [64, 48, 50]}, HEADS: {"values": [2, 3]}}
+    config = of_towers_on_order(search, 30, width=64, heads=2)
+    trials = run_search(config, tmp_path / "study", lambda config, _: config.towers.sequence.heads)
+    counted = [trial for trial in trials if refusal_of(trial) is None]
+    assert {trial.params[WIDTH] for trial in counted if trial.params[HEADS] == 3} == {48}
+    assert all(trial.params[WIDTH] % trial.params[HEADS] for trial in trials if refusal_of(trial))
+    study = open_study(config, tmp_path / "study")
+    write_best(study, config, tmp_path / "best.yaml")
+    assert load_config(tmp_path / "best.yaml").towers.sequence.heads == 3
+
+
+def test_a_value_that_no_other_key_of_the_search_can_mend_is_refused_at_the_start() -> None:
+    search = {HEADS: {"values": [2, 3]}, RANK: {"values": [64]}}
+    with pytest.raises(ConfigError, match="does not take 3: width 64 is not a multiple of heads 3"):
+        of_towers_on_order(search, width=64, heads=2)
+
+
+def test_a_search_whose_values_hardly_go_together_ends(tmp_path: Path) -> None:
+    search = {WIDTH: {"low": 10_000, "high": 20_000}, HEADS: {"values": [7_919]}}
+    config = of_towers_on_order(search, width=7_919, heads=7_919)
+    said = (
+        r"tune\.search: 100 trials in a row were refused.*for: towers\.sequence: width \d+ is not"
+    )
+    with pytest.raises(ConfigError, match=said):
+        run_search(config, tmp_path / "study", lambda *_: 1.0)
 
 
 def test_a_study_of_another_config_is_refused(tmp_path: Path) -> None:

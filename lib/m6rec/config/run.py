@@ -192,10 +192,22 @@ class Config(Section):
         Raises:
             ConfigError: a key or value is wrong.
         """
+        return parse_config(self._given_with(values), f"with {dict(values)}")
+
+    def problems_with(self, values: Mapping[str, Any]) -> list[str]:
+        """What is wrong with the configuration that has other values at dotted keys."""
+        try:
+            Config.model_validate(self._given_with(values))
+        except ValidationError as error:
+            return _problems(error)
+        return []
+
+    def _given_with(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What has been set, with other values at dotted keys, as plain data."""
         data = self.given()
         for key, value in values.items():
             put(data, key, value)
-        return parse_config(data, f"with {dict(values)}")
+        return data
 
     def given(self) -> dict[str, Any]:
         """What has been set, without the defaults, as plain data."""
@@ -360,12 +372,24 @@ class Config(Section):
             return
         for value in dimension.extremes():
             # This config gets no search of its own, because its check would call this one again.
-            data = self.given() | {"tune": {"search": {}}}
-            put(data, key, value)
+            data = self._given_with({key: value}) | {"tune": {"search": {}}}
             try:
                 Config.model_validate(data)
             except ValidationError as error:
-                yield f"{key}: the config does not take {value!r}: {_reason(error.errors()[0])}"
+                problem = error.errors()[0]
+                if not self._may_be_mended_by_others(key, problem):
+                    yield f"{key}: the config does not take {value!r}: {_reason(problem)}"
+
+    def _may_be_mended_by_others(self, key: str, problem: Any) -> bool:
+        """Whether what is wrong with a value of `key` may be right in a trial of the search.
+
+        The check of a section looks at the keys below it alone, of which a trial may change others.
+        """
+        place = _keys(problem["loc"])
+        return any(
+            other != key and tuple(other.split("."))[: len(place)] == place
+            for other in self.tune.search
+        )
 
     @property
     def ranks_repeats(self) -> bool:
@@ -487,13 +511,18 @@ def parse_config(data: dict[str, Any], origin: str) -> Config:
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        problems = "\n".join(
-            f"  {_describe(problem)}"
-            for problem in error.errors()
-            # It follows from another error of the same section.
-            if problem["type"] != "default_factory_not_called"
-        )
+        problems = "\n".join(f"  {problem}" for problem in _problems(error))
         raise ConfigError(f"config {origin} is not valid:\n{problems}") from error
+
+
+def _problems(error: ValidationError) -> list[str]:
+    """What is wrong, each with its key."""
+    return [
+        _describe(problem)
+        for problem in error.errors()
+        # It follows from another error of the same section.
+        if problem["type"] != "default_factory_not_called"
+    ]
 
 
 def _describe(problem: Any) -> str:

@@ -26,7 +26,10 @@ class Range(Section):
         return self
 
     def extremes(self) -> tuple[float, ...]:
-        """Both ends; a config that accepts these accepts all numbers between them."""
+        """Both ends, between which a config may still refuse numbers that other keys decide on.
+
+        A width between two multiples of `heads`, for example, need not be one itself.
+        """
         return tuple(int(end) if end.is_integer() else end for end in (self.low, self.high))
 
 
