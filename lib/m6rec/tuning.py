@@ -70,8 +70,6 @@ def distributions(config: Config) -> dict[str, BaseDistribution]:
 
 def _distribution(key: str, dimension: Range | Choice, given: Any) -> BaseDistribution:
     if isinstance(dimension, Choice):
-        if given is not None and not isinstance(given, int | float | str):
-            raise ConfigError(f"tune.search: {key} is {given!r}, and only single values are tuned")
         values = dimension.values
         return CategoricalDistribution(values if given in values else (*values, given))
     if isinstance(given, bool) or not isinstance(given, int | float):

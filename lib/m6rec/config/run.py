@@ -361,8 +361,22 @@ class Config(Section):
         except KeyError:
             yield f"{key}: unknown key; remove it or correct its spelling"
             return
-        if isinstance(current, Section) or not key.startswith(TUNABLE):
+        if not f"{key}.".startswith(TUNABLE):
             yield f"{key} cannot be tuned; give a key that starts with {', '.join(TUNABLE)}"
+            return
+        section = _section_at(key)
+        if section is not None:
+            example = _key_of_a_number(section)
+            remedy = (
+                "remove it" if example is None else f"give a key of it, such as {key}.{example}"
+            )
+            yield f"{key} cannot be tuned, as it is a section, and single values are; {remedy}"
+            return
+        if isinstance(current, tuple | Mapping):
+            yield (
+                f"{key} cannot be tuned, as it holds several values, and single ones are: numbers,"
+                " text, true or false; remove it"
+            )
             return
         if key in MEASURED_ON:
             yield (
@@ -581,6 +595,29 @@ def _keys_of(sections: list[str | int]) -> tuple[str, ...]:
             return ()
         model = inner
     return tuple(model.model_fields)
+
+
+def _section_at(key: str) -> type[Section] | None:
+    """The section that stands, or may stand, at a dotted key of the config; None for a value."""
+    section: type[Section] | None = Config
+    for name in key.split("."):
+        if section is None:
+            return None
+        section = _section_within(section.model_fields[name].annotation)
+    return section
+
+
+def _key_of_a_number(section: type[Section]) -> str | None:
+    """The first key of a section, or else of one within it, that holds a number by default."""
+    for name, field in section.model_fields.items():
+        if isinstance(field.default, int | float) and not isinstance(field.default, bool):
+            return name
+    for name, field in section.model_fields.items():
+        inner = _section_within(field.annotation)
+        within = None if inner is None else _key_of_a_number(inner)
+        if within is not None:
+            return f"{name}.{within}"
+    return None
 
 
 def _section_within(annotation: Any) -> type[Section] | None:

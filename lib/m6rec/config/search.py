@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from m6rec.config.base import FiniteFloat, PositiveFloat, PositiveInt, Section
 
@@ -16,6 +16,18 @@ class Range(Section):
         default=False,
         description="Whether numbers are drawn evenly in their logarithm, as for a penalty.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_no_section(cls, data: Any) -> Any:
+        if isinstance(data, dict) and not data.keys() & cls.model_fields.keys():
+            below = [name for name, value in data.items() if isinstance(value, dict)]
+            if below:
+                raise ValueError(
+                    f"found key {below[0]}, expected keys low and high, or values; write the key"
+                    " that is tuned with dots, as in towers.sequence.width"
+                )
+        return data
 
     @model_validator(mode="after")
     def _is_a_range(self) -> "Range":
@@ -39,6 +51,19 @@ class Choice(Section):
     values: tuple[int | float | str | bool, ...] = Field(
         min_length=1, description="The values that are tried."
     )
+
+    # Without this check, pydantic would name each type that such a value might have had.
+    @field_validator("values", mode="before")
+    @classmethod
+    def _are_single_values(cls, values: Any) -> Any:
+        listed = values if isinstance(values, list | tuple) else ()
+        several = [value for value in listed if isinstance(value, list | tuple | dict)]
+        if several:
+            raise ValueError(
+                f"found {several[0]!r}, expected single values: numbers, text, true or false; keys"
+                " that hold lists or sections cannot be tuned"
+            )
+        return values
 
     def extremes(self) -> tuple[int | float | str | bool, ...]:
         """All of the values."""
