@@ -108,9 +108,11 @@ def _refuse_what_readers_went_back_from(lakehouse: Lakehouse, config: Config) ->
         GuardError: it did; whoever went back has not decided on what follows from that run.
     """
     kept = kept_choices(Fit(lakehouse, config, c.SELECTION))
+    if kept is None:
+        return
     history = publications(lakehouse)
-    was_seen = kept is not None and any(one.run_id == kept.kept_from for one in history)
-    if kept is not None and was_seen and kept.kept_from not in runs_followed(history):
+    was_seen = any(one.run_id == kept.kept_from for one in history)
+    if was_seen and kept.kept_from not in runs_followed(history):
         raise GuardError(
             f"run {lakehouse.run_id} is not published, and readers see the lists that they saw"
             f" before: it goes on from run {kept.kept_from}, from which publish --rollback has gone"

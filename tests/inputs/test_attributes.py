@@ -514,6 +514,14 @@ def test_domains_are_compared_and_contexts_looked_for(spark: SparkSession, tmp_p
     # An id counts within its domain alone.
     assert "repeat an id" not in said["warning"]
 
+    emptied = "\n".join(
+        ["user_id,item_id,shop,device", *(row.rpartition(",")[0] + "," for row in rows)]
+    )
+    (tmp_path / "events.csv").write_text(f"{emptied}\n")
+    found = inspect_sources(spark, parse_config(sections, "test"))
+    gone = "'at home'; it has no value at all; see what has emptied the column"
+    assert gone in "\n".join(found.lines("problem"))
+
     (tmp_path / "items.csv").write_text("id,price\ntea,1\n")
     found = inspect_sources(spark, parse_config(sections, "test"))
     needed = r"items.csv: has no column shop, which interactions.columns.domain names; every table"

@@ -79,6 +79,8 @@ INDPTR = np.array([0, 2, 3], np.int64)
 ITEMS = np.array([0, 2, 1], np.int32)
 VALUES = np.array([1.0, 2.0, 3.0], np.float32)
 VECTORS = np.eye(3, dtype=np.float32)
+# A row for each item, of one entry.
+ROWS = SparseRows(np.arange(4), ITEMS, VALUES)
 
 
 def project_least_squares(indptr: Int64, items: Int32, values: Float32, vectors: Float32) -> None:
@@ -101,7 +103,7 @@ READERS: dict[str, Callable[[Int64, Int32, Float32, Float32], object]] = {
     "later": lambda indptr, items, values, vectors: later_counts(indptr, items.astype(np.int64)),
     "dots": lambda indptr, items, values, vectors: dots_at(vectors, vectors, indptr, items),
     "sums": lambda indptr, items, values, vectors: sums_at(
-        Terms(indptr, items, values), SparseRows(INDPTR, ITEMS, VALUES), False, indptr, items, 3
+        Terms(indptr, items, values), ROWS, False, indptr, items, 3
     ),
     "least squares": project_least_squares,
 }

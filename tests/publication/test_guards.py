@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from m6rec.errors import GuardError
 from m6rec.fits.fit import Fit
 from m6rec.kernels.arrays.categories import item_categories, no_categories
 from m6rec.kernels.arrays.likeness import ItemLikeness
+from m6rec.kernels.arrays.rows import Float64
 from m6rec.kernels.ranking.members import DotMember
 from m6rec.kernels.ranking.reranking import Reranking
 from m6rec.lakehouse import PUBLISHED, Lakehouse
@@ -200,6 +202,18 @@ def test_the_overlap_is_the_mean_share_over_lists_of_both(spark: SparkSession) -
     ours = lists(spark, ann="ab", bob="abcd", eve="a")
     theirs = lists(spark, ann="bx", bob="dcba", fay="a")
     assert shared_places(ours, theirs) == (2, 1.5)
+
+
+def test_without_any_published_list_of_the_same_users_the_overlap_is_nothing(
+    spark: SparkSession,
+) -> None:
+    runs = [
+        SimpleNamespace(read=lambda _, rows=rows: rows, exists=lambda _: True)
+        for rows in (lists(spark, "x", ann="ab"), lists(spark, "x", bob="ab"))
+    ]
+    subject = SimpleNamespace(lakehouse=runs[0], published=runs[1])
+    nothing = guards.Measured(0.0, detail="no list has a published one")
+    assert guards._of_overlap(subject) == {"overlap": nothing}  # type: ignore[arg-type]
 
 
 def test_validation_is_compared_over_users_of_both_runs(spark: SparkSession) -> None:
@@ -386,6 +400,29 @@ def test_numbers_of_attributes_are_those_of_features(spark: SparkSession) -> Non
     assert sorted(found["weight"]) == [k + 0.5 for k in range(1, 13)]
     assert np.unique(np.diff(np.sort(found["since"]))).tolist() == [86400.0]
     assert sorted(found["new"]) == [0.0] * 6 + [1.0] * 6
+
+
+def test_texts_and_vectors_that_are_gone_drift(spark: SparkSession) -> None:
+    columns = "id string, story string, vector array<float>, poster string"
+    vectors = [[float(k), 1.0] for k in range(1, 31)]
+    rows = [(f"i{k}", f"a story of {k} words", v, f"{k}.png") for k, v in enumerate(vectors)]
+    kinds = {"story": "text", "vector": "embedding", "poster": "image"}
+    source = AttributesSource.model_validate(
+        {"source": {"path": "items"}, "id": "id", "kinds": kinds}
+    )
+
+    def numbers(rows: list[tuple[Any, ...]]) -> dict[str, Float64]:
+        found = numbers_of_attributes(spark.createDataFrame(rows, columns), source, (), seed=1)
+        return {f"items: {name}": values for name, values in found.items()}
+
+    earlier = profiles_of(numbers(rows), {})
+    assert largest_drift(earlier, numbers(rows), {}, ("items",)) == ("items: story", 0.0)
+    for place, (name, nothing) in enumerate(
+        {"story": " ", "vector": [], "poster": None}.items(), start=1
+    ):
+        emptied = [(*row[:place], nothing, *row[place + 1 :]) for row in rows]
+        drift = largest_drift(earlier, numbers(emptied), {}, ("items",))
+        assert (drift[0], drift[1] > 0.25) == (f"items: {name}", True)
 
 
 def test_words_of_attributes_are_counted_with_the_rows_that_have_none(spark: SparkSession) -> None:

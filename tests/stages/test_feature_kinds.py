@@ -137,3 +137,18 @@ def test_values_are_split_where_the_check_says(spark: SparkSession) -> None:
         assert vocabularies[name] == parts
     values = values_of_items(frame, attributes, "authors", InteractionsConfig(source=source))
     assert {row[c.VALUE] for row in values.collect()} == vocabularies["authors"]
+
+
+def test_a_column_without_a_value_is_told_as_such() -> None:
+    attributes = AttributesSource(source=TableSource(path="unused"), id="id")
+    samples = {
+        "price": ColumnSample("price", "double", "fraction", [None, None]),
+        "stock": ColumnSample("stock", "double", "fraction", [None, 1.0]),
+        "story": ColumnSample("story", "string", "text", ["", None]),
+    }
+    told = kinds_of_sample(TableSample(2, True, samples), attributes)
+    assert told == {
+        "price": ("numeric", "no value in the first rows"),
+        "stock": ("numeric", "a number"),
+        "story": ("ignore", "left out: no value"),
+    }

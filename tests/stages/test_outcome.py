@@ -43,6 +43,16 @@ def test_a_split_without_anything_to_learn_from_is_refused_with_the_reason(
         check(spark, rows)
 
 
+def test_weights_of_nothing_are_refused_without_a_word_of_keys_that_are_not_set(
+    spark: SparkSession,
+) -> None:
+    rows = "SELECT 0L user_index, id item_index, false positive, 'train' fold FROM range(2)"
+    settings = InteractionsConfig(source=TableSource(path="unused"))
+    with pytest.raises(DataError, match="the weights of all 2 pairs are 0") as refused:
+        check_split(spark.sql(rows), settings, SplitConfig(strategy="random"))
+    assert "positive_minimum" not in str(refused.value)
+
+
 def test_a_provided_test_of_all_pairs_is_refused(spark: SparkSession) -> None:
     test = TableSource(path="unused")
     frame = spark.sql(

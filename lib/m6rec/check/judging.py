@@ -137,17 +137,21 @@ def findings_of_contexts(
     column: ColumnSample, table: Place, contexts: Mapping[str, Mapping[str, str]]
 ) -> Iterator[Finding]:
     """Values of `recommend.contexts` that a column does not have, of which all rows are known."""
+    if not column.values:
+        return
     there = list(dict.fromkeys(map(as_spark_writes, column.present)))
+    others, remedy = "; it has no value at all", "see what has emptied the column"
+    if there:
+        others, remedy = (
+            f"; it has {', '.join(map(shown, there[:3]))}",
+            "correct recommend.contexts",
+        )
     for context, values in contexts.items():
         value = values.get(column.name)
         if value is not None and value not in there:
-            likely = likely_spelling(value, there) or f"; it has {', '.join(map(shown, there[:3]))}"
-            yield Finding(
-                "problem",
-                table.of(column.name),
-                f"has no {shown(value)}, which recommend.contexts asks for in {context!r}{likely}",
-                "correct recommend.contexts",
-            )
+            asked = f"has no {shown(value)}, which recommend.contexts asks for in {context!r}"
+            found = likely_spelling(value, there) or others
+            yield Finding("problem", table.of(column.name), f"{asked}{found}", remedy)
 
 
 def _other_id(column: ColumnSample) -> str:

@@ -81,7 +81,7 @@ class GuardsConfig(Section):
     overlap: Guard = Field(
         default=_warn(0.1),
         description="At least: the mean share of a user's list that the user's published list"
-        " holds as well.",
+        " holds as well; 0 where no list has a published one.",
     )
     validation_ndcg: Guard = Field(
         default=_stop(-0.1),
@@ -126,7 +126,8 @@ class GuardsConfig(Section):
     drift: Guard = Field(
         default=_warn(0.25),
         description="At most: the largest population stability index of an attribute that features"
-        " are made of, or of activity, against the published run, less what sampling explains.",
+        " are made of, or of activity, against the published run, less what sampling explains. Of"
+        " texts, vectors and paths of pictures, it is that of the rows that have one.",
     )
     choices_age: Guard = Field(
         default=_warn(30.0),

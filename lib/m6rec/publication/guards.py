@@ -366,6 +366,8 @@ def _of_overlap(subject: _Subject) -> dict[str, Measured]:
     if published is None:
         return {}
     lists, shares = shared_places(subject.lakehouse.read("recommendations"), published)
+    if lists == 0:
+        return {"overlap": Measured(0.0, detail="no list has a published one")}
     return {"overlap": _share(shares, lists, f"{lists} lists have a published one")}
 
 

@@ -200,6 +200,11 @@ def kinds_of_sample(
 
 
 def _inferred(column: ColumnSample, sample: TableSample) -> tuple[FeatureKind, str]:
+    kind, treatment = _by_type_and_values(column, sample)
+    return kind, treatment if column.present or kind == "ignore" else "no value in the first rows"
+
+
+def _by_type_and_values(column: ColumnSample, sample: TableSample) -> tuple[FeatureKind, str]:
     if is_unnamed(column.name):
         return "ignore", "left out: it has no name of its own"
     if column.group == "text":

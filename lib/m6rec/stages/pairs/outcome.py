@@ -88,10 +88,16 @@ def check_split(splits: DataFrame, interactions: InteractionsConfig, split: Spli
             f" {interactions.minimum_item_interactions}; lower them"
         )
     if row["positive"] == 0:
+        minimum = interactions.positive_minimum
+        if minimum is None:
+            raise DataError(
+                f"the weights of all {row['pairs']} pairs are 0, so that none counts as liked;"
+                " correct interactions.event_weights or columns.weight"
+            )
         raise DataError(
             f"none of {row['pairs']} pairs counts as liked under interactions.positive_minimum:"
-            f" {interactions.positive_minimum}, or all weights are 0; correct positive_minimum,"
-            " event_weights or columns.weight"
+            f" {minimum}, or all weights are 0; correct positive_minimum, event_weights or"
+            " columns.weight"
         )
     for side in ("user", "item"):
         if row[f"one {side}"]:

@@ -6,12 +6,13 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.check.writing import AS_IS
-from m6rec.config.data import AttributesSource
+from m6rec.config.data import AttributesSource, FeatureKind
 from m6rec.kernels.arrays.rows import Float64
 from m6rec.kernels.publication.drift import (
     NO_WORD,
@@ -28,6 +29,10 @@ from m6rec.stages.features.kinds import kinds_of_attributes
 
 # Enough for shares to be known to half a percent.
 MOST_ROWS = 20_000
+# Of columns of these kinds, a profile holds which rows have a value. Bytes are not read for that.
+_TOLD_BY_ROWS: frozenset[FeatureKind] = frozenset(
+    {"text", "text_embedding", "embedding", "image", "video"}
+)
 
 Numbers = Mapping[str, Float64]
 Words = Mapping[str, Mapping[str, int]]
@@ -59,6 +64,8 @@ def numbers_of_attributes(
 ) -> dict[str, Float64]:
     """The attributes that become features as numbers, dates and truth values among them.
 
+    Of texts, vectors and paths of pictures it is 1 where a row has one, and NaN where it has none.
+
     Args:
         frame: the owner's table.
         source: what the configuration says of it.
@@ -66,14 +73,30 @@ def numbers_of_attributes(
         seed: of the sample.
     """
     columns = kinds_of_attributes(frame, source, id_parts)
-    names = [name for name, kind in columns.kinds.items() if kind == "numeric"]
     types = {field.name: field.dataType for field in frame.schema.fields}
-    values = [
-        number_column(name, types[name], columns.writings.get(name, AS_IS)).alias(name)
-        for name in names
-    ]
-    numbers = frame.select(owner_column(source.id).alias(source.id), *values)
-    return numbers_of(numbers, (source.id,), tuple(names), seed)
+    values = {
+        name: number_column(name, types[name], columns.writings.get(name, AS_IS))
+        for name, kind in columns.kinds.items()
+        if kind == "numeric"
+    }
+    values |= {
+        name: F.when(_is_there(name, types[name]), 1.0)
+        for name, kind in columns.kinds.items()
+        if kind in _TOLD_BY_ROWS and not isinstance(types[name], T.BinaryType)
+    }
+    numbers = frame.select(
+        owner_column(source.id).alias(source.id),
+        *(value.alias(name) for name, value in values.items()),
+    )
+    return numbers_of(numbers, (source.id,), tuple(values), seed)
+
+
+def _is_there(name: str, data_type: T.DataType) -> Column:
+    """Whether a row has a text that is not blank, or an array that is not empty."""
+    column = owner_column(name)
+    if isinstance(data_type, T.ArrayType):
+        return F.size(column) > 0
+    return F.trim(column.cast("string")) != ""
 
 
 def words_of(features: DataFrame, index_column: str, seed: int) -> dict[str, dict[str, int]] | None:
