@@ -8,9 +8,10 @@ CACHE := $(or $(M6REC_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/m6rec)
 SOURCES := lib jobs tests setup.py
 # What holds without a JVM.
 QUICK_TESTS := tests/kernels tests/config tests/docs $(wildcard tests/test_*.py)
-# OpenBLAS reads it when NumPy is imported; see CORES_ARE_SHARED in tests/shell_environment.py.
+# OpenBLAS reads it when NumPy is imported; see CORES_ARE_SHARED in tests/shell_environment.py. Where a
+# worker of xdist has crashed, the others would wait for ever for the tests that it still had.
 PYTEST_ON_BOTH_CORES = OPENBLAS_THREAD_TIMEOUT=16 \
-	$(VENV)/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --max-worker-restart 0
 # By which another Spark is tried: pipelines by path and by name, readers of rows, and matrix programs.
 LANE_TESTS := tests/jobs/test_pipeline.py tests/towers/test_batches.py tests/stages/test_factors.py \
 	tests/cluster/test_barrier.py tests/cluster/test_catalogue.py
