@@ -43,6 +43,7 @@ from m6rec.report.robustness import (
     robustness_document,
 )
 from m6rec.runs import run_jobs
+from m6rec.spark.messages import say
 from m6rec.spark.session import session_of_job, starting_workers
 from m6rec.stages.evaluation.known_pairs import ndcg_of_rankers, without_known
 from m6rec.stages.evaluation.pushed import HAD, rise_of_pushed
@@ -167,6 +168,25 @@ def _indexed(lakehouse: Lakehouse, pairs: pd.DataFrame) -> DataFrame:
     return found.select(c.USER_INDEX, c.ITEM_INDEX)
 
 
+def warning_of_judgement(copies: pd.DataFrame, folder: Folder, least: int) -> str:
+    """Why no fake user is judged where these have fewer items than a user who is judged, or "".
+
+    Args:
+        copies: training after the attack by copies.
+        folder: the data before it.
+        least: `interactions.suspicious_users.minimum_items`.
+    """
+    of_fake_users = copies[~copies[c.USER_ID].isin(folder.users)]
+    items = int(of_fake_users.groupby(c.USER_ID)[c.ITEM_ID].nunique().max())
+    if items >= least:
+        return ""
+    return (
+        f"fake users have {items} items, and users with fewer than"
+        f" interactions.suspicious_users.minimum_items: {least} are not judged, so that"
+        " 'copies, judged' shows what copies do unjudged"
+    )
+
+
 def _config_of(data: Path, lake: Path, top: int) -> Config:
     config = config_of_folder(CONFIG, data, lake, top, "all")
     # A rating that says nothing for the item is in the test all the same, as any other row.
@@ -190,6 +210,7 @@ def main(
         target = place_of_variants(source, output.resolve(), top, seed)
         pushed = pushed_items(folder.train, seed)
         rows: list[Measurement] = []
+        warning = ""
         with session_of_job("m6rec robustness") as spark:
             check_tables(spark, given)
             for variant, train in variants(folder, pushed, seed):
@@ -198,6 +219,10 @@ def main(
                 config = _config_of(own / "data", own / "lake", top)
                 rows += measure(spark, config, variant, folder, train, pushed)
                 if variant == "copies":
+                    least = config.interactions.suspicious_users.minimum_items
+                    warning = warning_of_judgement(train, folder, least)
+                    if warning:
+                        say("warning", warning)
                     judged = {
                         "lake": str(target / "copies-judged" / "lake"),
                         "interactions.suspicious_users.action": "quarantine",
@@ -205,7 +230,7 @@ def main(
                     config = config.replaced(judged)
                     rows += measure(spark, config, "copies, judged", folder, train, pushed)
         print_robustness(Console(width=WIDTH, emoji=False), rows)
-        document = robustness_document(rows, name or source.name, top)
+        document = robustness_document(rows, name or source.name, top, warning)
         (output / "robustness.md").write_text(document)
         (output / "robustness.json").write_text(
             json.dumps([row.to_json() for row in rows], indent=2) + "\n"

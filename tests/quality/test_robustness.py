@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.robustness import place_of_variants, write_folder
+from jobs.robustness import place_of_variants, warning_of_judgement, write_folder
 from m6rec.datasets.attacks import (
     ATTACKS,
     Folder,
@@ -312,8 +312,18 @@ def test_the_document_says_what_is_lost_and_where_the_hybrid_loses_less() -> Non
         )
     ]
     assert change_of(rows, "random", HYBRID) == pytest.approx(-0.05)
-    text = robustness_document(rows, "a few rows", 100)
+    assert "Warning" not in robustness_document(rows, "a few rows", 100)
+    text = robustness_document(rows, "a few rows", 100, "nobody is judged")
+    assert "\n\nWarning: nobody is judged.\n\n" in text
     assert "| Hybrid | 0.4000 | -5.0% | -25.0% |" in text
     assert "| Hybrid | 25.0% / 12 | 25.0% / 12 | 25.0% / 12 |" in text
     assert "loses no more than MLlib's ALS under: random." in text
     assert "It loses more under: losses." in text
+
+
+def test_where_fake_users_have_too_few_items_to_be_judged_that_is_said(folder: Folder) -> None:
+    copies = ATTACKS["copies"](folder, pushed_items(folder.train, 1), 1)
+    of_fake_users = copies[~copies["user_id"].isin(folder.users)]
+    items = int(of_fake_users["user_id"].value_counts().max())
+    assert warning_of_judgement(copies, folder, items) == ""
+    assert f"fake users have {items} items" in warning_of_judgement(copies, folder, items + 1)

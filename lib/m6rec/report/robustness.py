@@ -65,8 +65,10 @@ def print_robustness(console: Console, rows: Sequence[Measurement]) -> None:
         console.print(table)
 
 
-def robustness_document(rows: Sequence[Measurement], data: str, depth: int) -> str:
-    """The tables as Markdown, with what was measured and how."""
+def robustness_document(
+    rows: Sequence[Measurement], data: str, depth: int, warning: str = ""
+) -> str:
+    """The tables as Markdown, with what was measured and how, and a warning where there is one."""
     parts = [
         "# Robustness",
         "<!-- Written by: make robustness DATA=DIR -->",
@@ -78,6 +80,7 @@ def robustness_document(rows: Sequence[Measurement], data: str, depth: int) -> s
         " has in training, also where the attack has taken it out. Users are measured once and by"
         " one seed, so that a percent or two either way is chance.",
         "\n".join(f"- **{name}**: {words}." for name, words in _WHAT_ATTACKS_ARE.items()),
+        *([f"Warning: {warning}."] if warning else []),
         *(f"## {title}\n\n{_markdown(header, cells)}" for title, header, cells in _tables(rows)),
         f"A pushed item that a list of {depth} items does not hold has the rank {depth + 1}, or the"
         " one after the last where the catalogue has fewer items. Users who have an item do not"
