@@ -54,6 +54,8 @@ def write_items(path: Path) -> None:
             json.dumps([{"id": 1, "name": "ann"}, {"name": "bob"}][k % 2 :]) for k in range(_N)
         ],
         "vector": [f"[{k}.5, -1.25, 2e-3]" for k in range(_N)],
+        # Longer than what `check` sees of other texts.
+        "bare": [" ".join(f"{k}.{n:06}" for n in range(700)) for k in range(_N)],
         "styles": [("['Action', 'Comedy']", '["Drama"]', "['Comedy']")[k % 3] for k in range(_N)],
         "moods": [("\u52a8\u4f5c\u3001\u559c\u5267", "\u559c\u5267")[k % 2] for k in range(_N)],
         "about": [f"\u8fd9\u662f\u4e00\u6b3e\u5f88\u597d\u7684\u5546\u54c1 {k}" for k in range(_N)],
@@ -123,6 +125,7 @@ KINDS = {
     "python": ("ignore", r"left out: it holds objects; name python\.none or python\.ok"),
     "cast": ("ignore", r"name cast\.name or cast\.id in kinds"),
     "vector": ("embedding", "written as text"),
+    "bare": ("embedding", "written as text"),
     "styles": ("multi_valued", "split at commas within brackets"),
     "moods": ("multi_valued", "split at '\u3001'"),
     "about": ("text", "its words"),

@@ -1,9 +1,11 @@
 """The study of validation holds out what the product does, and counts regrets right."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from m6rec.stages.pairs.splitting import KEPT_OF_NEW
 from tests.benchmarks.generator import Sizes, generate
@@ -15,7 +17,7 @@ from tests.quality.validation_study.cells import (
     settings_for,
 )
 from tests.quality.validation_study.choices import RULES, VARIANTS, choices_of
-from tests.quality.validation_study.data import Data, Pairs
+from tests.quality.validation_study.data import Content, Data, Pairs
 from tests.quality.validation_study.document import lines_of
 from tests.quality.validation_study.holdouts import STRATEGIES, held_out, made_new
 
@@ -83,3 +85,14 @@ def test_regrets_are_measured_and_told(data: Data, tmp_path: Path) -> None:
     text = "\n".join(lines_of({"generated": found}))
     assert f"{1.0 - found['rules']['random'] / found['best_on_test']:.1%}" in text
     assert set(STRATEGIES) > {"random", "last", "mixed"}
+
+
+def test_every_member_tells_items_with_attributes_apart(data: Data) -> None:
+    terms = np.eye(4, dtype=np.float32)[np.arange(SIZES.items) % 4]
+    content = Content(sp.csr_matrix(terms), terms)
+    described = replace(data, training=replace(data.training, times=None), content=content)
+    cell = measured_cell(described, FINAL, 0.0, settings_for(described))
+    assert {"als_cosine", "content", "content_neighbours"} < set(cell.members)
+    for name, scores in zip(cell.members, cell.candidates.scores, strict=True):
+        assert np.isfinite(scores).all(), name
+        assert np.ptp(scores) > 0.0, name

@@ -1,11 +1,13 @@
 import random
 import re
 
+import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
 from m6rec import columns as c
 from m6rec.check.samples import ColumnSample, TableSample
+from m6rec.check.vectors import LEAST_WITHOUT_BRACKETS, numbers_in_text
 from m6rec.config.base import TableSource
 from m6rec.config.data import AttributesSource, FeaturesConfig, InteractionsConfig
 from m6rec.errors import TableError
@@ -152,3 +154,21 @@ def test_a_column_without_a_value_is_told_as_such() -> None:
         "stock": ("numeric", "a number"),
         "story": ("ignore", "left out: no value"),
     }
+
+
+@pytest.mark.parametrize("separator", [",", ", ", " ", ";"])
+def test_a_text_of_eight_fractions_or_more_is_a_vector(separator: str) -> None:
+    def texts(numbers: int) -> list[str]:
+        rows = np.random.default_rng(4).normal(size=(30, numbers))
+        return [separator.join(f"{number:.3f}" for number in row) for row in rows]
+
+    assert kind_of_strings(texts(LEAST_WITHOUT_BRACKETS)) == "embedding"
+    assert kind_of_strings(texts(LEAST_WITHOUT_BRACKETS - 1)) != "embedding"
+    assert kind_of_strings([f"[{text}]" for text in texts(3)]) == "embedding"
+    codes = [text.replace(".", "") for text in texts(LEAST_WITHOUT_BRACKETS)]
+    assert kind_of_strings(codes) != "embedding"
+    vector = numbers_in_text(texts(9)[0])
+    assert vector is not None
+    assert len(vector) == 9
+    assert numbers_in_text(f"a {texts(9)[0]}") is None
+    assert numbers_in_text(f"1 {texts(9)[0]} b") is None

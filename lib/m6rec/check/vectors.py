@@ -14,6 +14,9 @@ from m6rec.check.findings import Finding, Place
 from m6rec.check.samples import LONGEST_LIST, ColumnSample
 
 NOT_USABLE = ", not usable"
+# Fewer may be a place on the map, a range or measures of a thing.
+LEAST_WITHOUT_BRACKETS = 8
+_BEGINS_A_NUMBER = frozenset("+-.0123456789")
 _AS_TEXT = " in brackets, such as [0.1, 0.2], one a row (several need a column of arrays of arrays)"
 # A sample may hold the beginning alone of a text.
 _FIRST_OF_SEVERAL = re.compile(r"[\[({]\s*([\[({][^\[\](){}]*[\])}])")
@@ -21,12 +24,20 @@ _SHOWN = re.compile(rf"(?:\d+ x )?(\d+) numbers({NOT_USABLE})?")
 
 
 def numbers_in_text(text: str | None) -> list[float] | None:
-    """The numbers of a list in brackets, with commas or white space between them; else None."""
+    """The numbers of a list with commas or white space between them; None of any other text.
+
+    A list without brackets has `LEAST_WITHOUT_BRACKETS` numbers or more.
+    """
     text = (text or "").strip()
-    if text[:1] + text[-1:] not in {"[]", "()", "{}"}:
+    in_brackets = text[:1] + text[-1:] in {"[]", "()", "{}"}
+    if not in_brackets and text[:1] not in _BEGINS_A_NUMBER:
+        return None
+    listed = text[1:-1] if in_brackets else text
+    parts = [part for part in re.split(r"[\s,;]+", listed) if part]
+    if not in_brackets and len(parts) < LEAST_WITHOUT_BRACKETS:
         return None
     try:
-        return [float(part) for part in re.split(r"[\s,;]+", text[1:-1].strip(" ,;")) if part]
+        return [float(part) for part in parts]
     except ValueError:
         return None
 

@@ -130,7 +130,8 @@ def _cut(fields: Sequence[T.StructField]) -> str:
     )
     shorter = r"regexp_replace(x, r'([.][0-9]{3})[0-9]+', '$1')"
     listed = f"left(if(length(x) > {LONGEST_LIST}, {shorter}, x), {LONGEST_LIST})"
-    beginning = rf"if(x rlike r'^\s*[\[({{]', {listed}, left(x, {_LONGEST_TEXT}))"
+    several = r"[\[({]|[-+.\d][-+.eE\d]*[\s,;]+[-+.\d]"
+    beginning = rf"if(x rlike r'^\s*({several})', {listed}, left(x, {_LONGEST_TEXT}))"
     return f"transform(array({', '.join(names)}), x -> {beginning})"
 
 

@@ -14,13 +14,16 @@ import numpy as np
 from m6rec.kernels.arrays.rows import Int64
 from m6rec.kernels.ranking.balancing import balance_by_evidence, catalogue_share_of
 from m6rec.kernels.ranking.blending import (
+    LEAST_WEIGHT,
     RESAMPLES,
     Candidates,
     ChosenWeights,
     blended_scores,
     choose_weights,
     ndcg_of_users,
+    with_least_weight,
 )
+from m6rec.rankers import POPULARITY
 from tests.quality.validation_study.cells import FINAL, K_OF_TEST, K_OF_VALIDATION, Cell, load_cell
 from tests.quality.validation_study.data import Data
 
@@ -95,6 +98,8 @@ class _Judge:
 
     def __init__(self, final: Cell, folder: Path, item_counts: Int64 | None) -> None:
         self._final = final
+        # As in the product, it orders what a ranker knows nothing of.
+        self._popularity = final.members.index(POPULARITY)
         self._item_counts = item_counts
         self._folder = folder
         self._found: dict[tuple[tuple[str, ...], Variant], float] = {}
@@ -123,14 +128,17 @@ class _Judge:
 
     def of_members(self) -> Iterator[float]:
         """Of each member alone."""
-        for scores in self._final.candidates.scores:
+        of_all = self._final.candidates.scores
+        for scores in of_all:
             self.looked_at += 1
-            yield _mean_ndcg(self._final.candidates, scores)
+            ordered = scores + np.float32(LEAST_WEIGHT) * of_all[self._popularity]
+            yield _mean_ndcg(self._final.candidates, ordered)
 
     def _measure(self, chosen: ChosenWeights, deviations: np.ndarray) -> float:
         self.looked_at += 1
         candidates = self._final.scaled_by(deviations)
-        return _mean_ndcg(candidates, blended_scores(candidates, chosen))
+        ordered = with_least_weight(chosen, self._popularity)
+        return _mean_ndcg(candidates, blended_scores(candidates, ordered))
 
 
 def _counts_of_catalogue(data: Data) -> Int64 | None:

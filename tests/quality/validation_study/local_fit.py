@@ -42,7 +42,7 @@ from m6rec.kernels.ranking.members import (
 from m6rec.kernels.ranking.scoring import masked_for_users, prepare_blend
 from m6rec.kernels.ranking.validation import ValidationUsers
 from m6rec.stages.training.factors import heaviest_terms
-from m6rec.stages.training.neighbours import kept_entries
+from m6rec.stages.training.neighbours import kept_entries, share_of_vectors
 from tests.matrix_rows import rows_from_scipy
 from tests.quality.validation_study.data import Data, Pairs
 
@@ -189,7 +189,7 @@ class LocalFit:
             postings,
             np.arange(self.data.n_items, dtype=np.int32),
             config.candidates,
-            config.vector_share,
+            share_of_vectors(config, of_vectors=False),
             config.regularisation,
         )
 

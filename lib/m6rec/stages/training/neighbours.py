@@ -223,13 +223,18 @@ def train_content_neighbours(
     n_items = terms.shape[0]
     postings = warm_postings(terms, interaction_counts, config.longest_posting, seed)
     shipped = ship(spark, (terms, vectors, postings))
-    share = config.vector_share
-    if share is None:
-        share = SHARE_WITH_VECTORS if of_vectors else SHARE_OF_CONTENT
+    share = share_of_vectors(config, of_vectors)
     solve = partial(_solve_content_partition, shipped=shipped, config=config, vector_share=share)
     solved = _numbered_tasks(spark, n_items).mapInArrow(solve, PACKED_SCHEMA)
     pieces = collect_pieces(solved, n_items, config.candidates)
     return transpose(item_weights_of_pieces(pieces, n_items))
+
+
+def share_of_vectors(config: ContentNeighboursConfig, of_vectors: bool) -> float:
+    """The share of likeness that is by vectors; `of_vectors`: whether the owner gave some."""
+    if config.vector_share is not None:
+        return config.vector_share
+    return SHARE_WITH_VECTORS if of_vectors else SHARE_OF_CONTENT
 
 
 def candidate_users(matrix: DataFrame, config: NeighboursConfig, seed: int) -> CandidateUsers:
