@@ -140,17 +140,15 @@ def findings_of_contexts(
     if not column.values:
         return
     there = list(dict.fromkeys(map(as_spark_writes, column.present)))
-    others, remedy = "; it has no value at all", "see what has emptied the column"
     if there:
-        others, remedy = (
-            f"; it has {', '.join(map(shown, there[:3]))}",
-            "correct recommend.contexts",
-        )
+        others, remedy = ", ".join(map(shown, there[:3])), "correct recommend.contexts"
+    else:
+        others, remedy = "no value at all", "see what has emptied the column"
     for context, values in contexts.items():
         value = values.get(column.name)
         if value is not None and value not in there:
             asked = f"has no {shown(value)}, which recommend.contexts asks for in {context!r}"
-            found = likely_spelling(value, there) or others
+            found = likely_spelling(value, there) or f"; it has {others}"
             yield Finding("problem", table.of(column.name), f"{asked}{found}", remedy)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from m6rec.kernels.arrays.rows import Int64
 from m6rec.kernels.ranking.balancing import balance_by_evidence, catalogue_share_of
 from m6rec.kernels.ranking.blending import (
-    LEAST_WEIGHT,
+    BINS,
     RESAMPLES,
     Candidates,
     ChosenWeights,
@@ -98,8 +98,6 @@ class _Judge:
 
     def __init__(self, final: Cell, folder: Path, item_counts: Int64 | None) -> None:
         self._final = final
-        # As in the product, it orders what a ranker knows nothing of.
-        self._popularity = final.members.index(POPULARITY)
         self._item_counts = item_counts
         self._folder = folder
         self._found: dict[tuple[tuple[str, ...], Variant], float] = {}
@@ -128,17 +126,19 @@ class _Judge:
 
     def of_members(self) -> Iterator[float]:
         """Of each member alone."""
-        of_all = self._final.candidates.scores
-        for scores in of_all:
-            self.looked_at += 1
-            ordered = scores + np.float32(LEAST_WEIGHT) * of_all[self._popularity]
-            yield _mean_ndcg(self._final.candidates, ordered)
+        members = len(self._final.members)
+        factors = np.ones((members, BINS))
+        for weights in np.eye(members):
+            alone = ChosenWeights(weights, factors, factors, ndcg=0.0, trials=0)
+            yield self._measure(alone, self._final.deviations)
 
     def _measure(self, chosen: ChosenWeights, deviations: np.ndarray) -> float:
         self.looked_at += 1
         candidates = self._final.scaled_by(deviations)
-        ordered = with_least_weight(chosen, self._popularity)
-        return _mean_ndcg(candidates, blended_scores(candidates, ordered))
+        # As in the product, popularity orders what a ranker knows nothing of.
+        ordered = with_least_weight(chosen, self._final.members.index(POPULARITY))
+        scores = blended_scores(candidates, ordered)
+        return float(ndcg_of_users(candidates, scores, K_OF_TEST).mean())
 
 
 def _counts_of_catalogue(data: Data) -> Int64 | None:
@@ -146,10 +146,6 @@ def _counts_of_catalogue(data: Data) -> Int64 | None:
     if data.content is None or data.training.times is not None:
         return None
     return np.bincount(data.training.items, minlength=data.n_items)
-
-
-def _mean_ndcg(candidates: Candidates, scores: np.ndarray) -> float:
-    return float(ndcg_of_users(candidates, scores, K_OF_TEST).mean())
 
 
 def _search(candidates: Candidates, variant: Variant) -> ChosenWeights:
