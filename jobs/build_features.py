@@ -82,7 +82,7 @@ def _build(fit: Fit, users: _Attributes | None, items: _Attributes | None) -> No
     user_training = matrix.where(F.size(c.ITEM_INDICES) > 0).select(c.USER_INDEX)
     user_acts = _with_mix(user_behaviour(matrix, fit.n_items, content), events, c.USER_INDEX)
     user_pipeline = _fit_and_write(fit, "user", users, user_acts, user_training)
-    _record(fit, {"items": item_pipeline, "users": user_pipeline})
+    _record(fit, {"items": (item_pipeline, items), "users": (user_pipeline, users)})
     for frame in (matrix, events):
         if frame is not None:
             frame.unpersist()
@@ -112,7 +112,7 @@ def _fit_and_write(
     return pipeline
 
 
-def _record(fit: Fit, pipelines: dict[str, FeaturePipeline]) -> None:
+def _record(fit: Fit, built: dict[str, tuple[FeaturePipeline, _Attributes | None]]) -> None:
     rows = [
         model_row(
             name,
@@ -123,10 +123,14 @@ def _record(fit: Fit, pipelines: dict[str, FeaturePipeline]) -> None:
                 "content": pipeline.content_width,
                 "modalities": pipeline.modalities,
                 "modality_names": [block.column.name for block in pipeline.vectors],
+                "usable_vectors": {
+                    facts.column.name: (facts.usable, facts.rows)
+                    for facts in (() if attributes is None else attributes.vectors)
+                },
             },
             fit.artifact_path("features", name),
         )
-        for name, pipeline in pipelines.items()
+        for name, (pipeline, attributes) in built.items()
     ]
     fit.write_models("features", rows)
 

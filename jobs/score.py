@@ -209,6 +209,12 @@ def _say(scored: Scored, target: str, attributes: str | None) -> None:
     if scored.refused:
         total = sum(scored.refused.values())
         print(f"{total} rows were left out: {in_a_line(scored.refused)}", flush=True)
+    if scored.refused_users:
+        print(
+            f"{scored.refused_users} users have no other rows, and lists by what the run knows of"
+            " them",
+            flush=True,
+        )
     if scored.unknown_events:
         print(
             f"{scored.unknown_events} of {scored.events} events are with {scored.unknown_items}"

@@ -74,7 +74,7 @@ def _inputs(fit: Fit, matrix: DataFrame) -> FactorInputs:
         checkpoints,
         terms,
         domains=fit.domains,
-        ranks=fit.lakehouse.ranks,
+        ranks=fit.ranks,
     )
 
 

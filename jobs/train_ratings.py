@@ -41,7 +41,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
 def _predict_fit(fit: Fit, weights: Float64 | None) -> Float64:
     config, splits = fit.config, fit.lakehouse.read("splits")
     rows = rating_rows(splits, fit.name, config.ranks_repeats).cache()
-    seed, ranks = config.seed, fit.lakehouse.ranks
+    seed, ranks = config.seed, fit.ranks
     model = train_ratings(rows, fit.n_items, config.ratings, seed, ranks)
     targets = rating_targets(splits, c.TARGET_FOLD_OF_FIT[fit.name])
     parts = predict_parts(rows, targets, model).cache()

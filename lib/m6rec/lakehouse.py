@@ -46,7 +46,7 @@ from m6rec.spark.runtimes import (
     frame_of_arrow,
     use_in_this_thread,
 )
-from m6rec.spark.session import check_classic, is_local, on_databricks
+from m6rec.spark.session import check_classic, on_databricks
 from m6rec.spark.sources import latest_version
 from m6rec.spark.worker_rows import WorkerRows, copied_rows
 
@@ -154,14 +154,6 @@ class Lakehouse:
             return
         for call in calls:
             yield call()
-
-    @property
-    def ranks(self) -> int | None:
-        """How many tasks share the rows of an iterative program: as many as there are if None.
-
-        In local mode a program over few rows has one, so that several run at once.
-        """
-        return 1 if self.in_memory is not None and is_local(self.spark) else None
 
     @property
     def by_path(self) -> bool:

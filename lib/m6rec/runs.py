@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pyspark
 from pyspark.sql import Row
+from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
 from m6rec import __version__
 from m6rec import columns as c
@@ -263,10 +264,16 @@ def code_version() -> str:
 
 @lru_cache
 def versions_in_use() -> str:
-    """The versions of the code and of the libraries from which numbers follow."""
+    """The versions of the code and of the libraries from which numbers follow.
+
+    BLAS rounds by the processor for which its kernels are made.
+    """
     # To import torch takes seconds.
     libraries = f"Spark {pyspark.__version__}, NumPy {np.__version__}, torch {version('torch')}"
-    return f"{code_version()}, {libraries}"
+    processors = {one["architecture"] for one in threadpool_info() if "architecture" in one}
+    return ", ".join(
+        [code_version(), libraries, *(f"BLAS for {one}" for one in sorted(processors))]
+    )
 
 
 def _git(folder: Path, *arguments: str) -> str:

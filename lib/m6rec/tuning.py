@@ -270,8 +270,9 @@ def _run_trial(
 def write_best(study: optuna.Study, config: Config, file: Path) -> None:
     """Write the config of the best trial as a file that `pipeline` takes.
 
-    Values that are set are not searched by a pipeline. So where none is better than the given ones,
-    those that the owner has left open stay open.
+    A pipeline searches the settings that are open, beside those of the best trial, and would not
+    run what has been measured. So it is told to search none, unless no trial is better than the
+    given values: then those that the owner has left open stay open.
     """
     best = study.best_trial
     is_given = best.params == given_values(config)
@@ -280,7 +281,7 @@ def write_best(study: optuna.Study, config: Config, file: Path) -> None:
         f"# Written by job tune: trial {best.number}{given}, is the best of {len(ended(study))}.\n"
         f"# Validation NDCG@{config.tune.k} of the hybrid: {best.value:.4f}.\n"
     )
-    chosen = config if is_given else config.replaced(best.params)
+    chosen = config if is_given else config.replaced({**best.params, "settings.seconds": 0.0})
     text = yaml.safe_dump(chosen.given(), sort_keys=False, allow_unicode=True)
     with written_whole(file) as unfinished:
         unfinished.write_text(header + text)

@@ -13,6 +13,7 @@ from m6rec.check.judging import (
 )
 from m6rec.check.samples import ColumnSample
 from m6rec.check.types import COLUMN_TYPES, TypeGroup
+from m6rec.check.vectors import findings_of_lengths
 from m6rec.config.data import FeatureKind
 from m6rec.config.run import parse_config
 
@@ -51,6 +52,23 @@ def test_several_vectors_as_text_are_said_not_to_be_read() -> None:
         assert not _of_text(other), other
     assert not _of_text(nested, "about a sea")
     assert not _of_text()
+
+
+def _of_lengths(*lengths: int, group: TypeGroup = "vector") -> list[str]:
+    shown = tuple(f"{length} numbers" for length in lengths)
+    column = ColumnSample("cover", "array<float>", group, shown)
+    return [str(finding) for finding in findings_of_lengths(column, PLACE, "multi_valued")]
+
+
+def test_arrays_of_two_lengths_are_said_to_be_no_vectors() -> None:
+    [line] = _of_lengths(*[64] * 55, *[48] * 45)
+    assert "cover: holds 64 numbers in 55 of 100 rows" in line
+    assert "set kinds: {cover: embedding}, which uses those of 64 numbers" in line
+    # Lists of a few prices, and lists of any length, are several values.
+    assert not _of_lengths(*[3] * 55, *[2] * 45)
+    assert not _of_lengths(*range(8, 40))
+    assert not _of_lengths(*[64] * 9, group="list")
+    assert not _of_lengths()
 
 
 def _of_numeric(*texts: str) -> list[str]:

@@ -350,6 +350,13 @@ TIMES = (
         ),
     ),
     Case(
+        "seconds-among-milliseconds.parquet",
+        _times_of_type(pa.array([1710763200, 1710763201, 1710763202000])),
+        TIMED | {"time_unit": "seconds"},
+        warnings=("1 of 3 times cannot be read.*write all in one unit in the source",),
+        reasons=("time missing, unparsable or before 1900",),
+    ),
+    Case(
         "words-for-no-time.csv",
         _times("NULL", "2024-03-18 12:00:00", "NULL"),
         TIMED,

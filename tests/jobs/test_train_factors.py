@@ -5,12 +5,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
 from jobs import train_factors
 from m6rec.config.models import AlsConfig, FactorsConfig, MllibAlsConfig
 from m6rec.config.run import Config
+from m6rec.fits.fit import Fit
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.training.factor_trainers import TrainedFactors
 
@@ -30,6 +32,7 @@ def test_checkpoints_are_kept_until_the_models_are_written_and_no_longer(
         n_items=3,
         settings=SimpleNamespace(factors=factors, seed=1),
         domains=(),
+        ranks=None,
         lakehouse=lakehouse,
         artifact_path=lambda *parts: lakehouse.artifact_path(parts[0], "final", *parts[1:]),
         artifact_place=lambda *parts: lakehouse.artifact_place(parts[0], "final", *parts[1:]),
@@ -45,3 +48,15 @@ def test_checkpoints_are_kept_until_the_models_are_written_and_no_longer(
     train_factors.run(lakehouse, cast(Config, None), models=("als", "mllib_als"))
     assert seen == {"als", "mllib_als"}
     assert not list(folder.iterdir())
+
+
+def test_the_pairs_alone_decide_how_many_ranks_share_a_program(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    # Whoever runs a job, by itself or within a pipeline, has the same sums.
+    lakehouse = Lakehouse(spark, str(tmp_path), "run")
+    for pairs, ranks in ((20_000, 1), (20_001, None)):
+        for tables in (lakehouse, lakehouse.with_tables_in_memory()):
+            fit = Fit(tables, cast(Config, None), "final")
+            fit.__dict__["item_counts"] = np.array([pairs - 5, 5])
+            assert fit.ranks == ranks

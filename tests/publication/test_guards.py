@@ -41,6 +41,7 @@ from m6rec.stages.publication.profiles import (
     numbers_of_attributes,
     profiles_of,
     words_of,
+    words_of_vectors,
 )
 from m6rec.stages.publication.validation import ndcg_by_user, paired_change
 from tests.finished_runs import config_of, copy_run, finished_runs
@@ -261,6 +262,12 @@ def test_validation_is_compared_at_a_depth_that_both_runs_have(
     assert measured.measured == measured.reference == pytest.approx(1 / (1 + 1 / np.log2(3)))
     assert measured.detail.startswith("NDCG@20 ")
 
+    # Lists within domains hold other items than those of all items.
+    subject.config = longer.replaced({"interactions.columns.domain": "market"})
+    measured = guards._of_validation(subject)["validation_ndcg"]  # type: ignore[arg-type]
+    assert measured.value is None
+    assert "named no column for interactions.columns.domain" in measured.detail
+
 
 def test_the_finished_run_was_measured_before_it_was_published(
     lakehouse: Lakehouse, shop: Shop
@@ -273,8 +280,8 @@ def test_the_finished_run_was_measured_before_it_was_published(
     assert {row["outcome"] for row in rows.values()} <= {"passed", "not measured", "warned"}
     assert rows["full_lists"][c.VALUE] == 1.0
     events = len(pd.read_parquet(shop.interactions))
-    assert rows["rows_in"]["measured"] == events
     # Five broken rows, and one that stands there twice.
+    assert rows["rows_in"]["measured"] == events - 6
     assert rows["quarantine"][c.VALUE] == pytest.approx(6 / events)
     assert rows["effective_rank"][c.VALUE] > 5.0
 
@@ -402,11 +409,39 @@ def test_numbers_of_attributes_are_those_of_features(spark: SparkSession) -> Non
     assert sorted(found["new"]) == [0.0] * 6 + [1.0] * 6
 
 
-def test_texts_and_vectors_that_are_gone_drift(spark: SparkSession) -> None:
+def test_vectors_that_are_not_usable_any_more_drift() -> None:
+    before, now = (
+        {f"items: {name}": counts for name, counts in words_of_vectors(described).items()}
+        for described in ({"usable_vectors": {"cover": [k, 100]}} for k in (98, 40))
+    )
+    assert before == {"items: cover": {"cover: vector": 98, "": 2}}
+    earlier = profiles_of({}, before)
+    assert largest_drift(earlier, {}, before, ("items",), ("items",))[1] == 0.0
+    name, value = largest_drift(earlier, {}, now, ("items",), ("items",))
+    assert (name, value > 0.25) == ("items: cover", True)
+
+
+def test_words_are_those_of_the_items_and_users_of_the_run(spark: SparkSession) -> None:
+    genres = [(0, ["genre: a"]), (1, ["genre: b"]), (2, ["genre: c"])]
+    tables = {
+        "item_features": spark.createDataFrame(genres, "item_index long, attributes array<string>"),
+        "catalogue": spark.sql("select explode(array(0L, 1L)) item_index"),
+    }
+    subject = SimpleNamespace(
+        lakehouse=SimpleNamespace(exists=tables.__contains__, read=lambda name, **_: tables[name]),
+        config=SimpleNamespace(seed=1),
+        final=SimpleNamespace(matrix=None, model=lambda *_: {}),
+    )
+    words, described = guards._words(subject)  # type: ignore[arg-type]
+    assert words == {"items: genre": {"": 0, "genre: a": 1, "genre: b": 1}}
+    assert described == ["items"]
+
+
+def test_texts_and_pictures_that_are_gone_drift(spark: SparkSession) -> None:
     columns = "id string, story string, vector array<float>, poster string"
     vectors = [[float(k), 1.0] for k in range(1, 31)]
     rows = [(f"i{k}", f"a story of {k} words", v, f"{k}.png") for k, v in enumerate(vectors)]
-    kinds = {"story": "text", "vector": "embedding", "poster": "image"}
+    kinds = {"story": "text", "vector": "ignore", "poster": "image"}
     source = AttributesSource.model_validate(
         {"source": {"path": "items"}, "id": "id", "kinds": kinds}
     )
@@ -417,9 +452,7 @@ def test_texts_and_vectors_that_are_gone_drift(spark: SparkSession) -> None:
 
     earlier = profiles_of(numbers(rows), {})
     assert largest_drift(earlier, numbers(rows), {}, ("items",)) == ("items: story", 0.0)
-    for place, (name, nothing) in enumerate(
-        {"story": " ", "vector": [], "poster": None}.items(), start=1
-    ):
+    for place, name, nothing in ((1, "story", " "), (3, "poster", None)):
         emptied = [(*row[:place], nothing, *row[place + 1 :]) for row in rows]
         drift = largest_drift(earlier, numbers(emptied), {}, ("items",))
         assert (drift[0], drift[1] > 0.25) == (f"items: {name}", True)

@@ -222,6 +222,23 @@ def test_a_user_who_came_after_training_is_folded_in_and_unknown_items_are_count
     assert "history" in kinds
 
 
+def test_a_user_whose_events_are_all_refused_has_the_list_of_the_run(
+    lakehouse: Lakehouse, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        ("user-3", "item-1", 5.0, pd.Timestamp("1700-01-01"), None),
+        ("user-4", "item-1", 5.0, START, None),
+        ("", "item-1", 5.0, START, None),
+    ]
+    events = pd.DataFrame(rows, columns=["customer", "product", "stars", "at", "device"])
+    events.to_csv(tmp_path / "events.csv", index=False)
+    counts, lists = scored(lakehouse, tmp_path, str(tmp_path / "events.csv"))
+    assert (counts.users, counts.refused_users) == (2, 1)
+    assert {user for user, *_ in lists} == {"user-3", "user-4"}
+    job._say(counts, "lists", None)
+    assert "1 users have no other rows, and lists by what the run knows" in capsys.readouterr().out
+
+
 def test_a_user_of_a_later_run_is_new_also_after_a_forgetting(
     copied: Lakehouse, config: Config, tmp_path: Path
 ) -> None:

@@ -108,6 +108,15 @@ def test_values_of_events_are_told_apart_whatever_signs_they_have() -> None:
     np.testing.assert_array_equal(map_of_features(one, one).plain, np.eye(3))
 
 
+def test_columns_of_one_readable_name_are_told_apart_by_their_order() -> None:
+    block = TokenBlock("plot", "text", (), np.zeros(0, np.float32))
+    before = pipeline(("home town", "home town", "year"), np.ones(3), block)
+    now = pipeline(("year", "home town", "home town", "home town"), np.ones(4), block)
+    expected = np.zeros((4, 3), np.float32)
+    expected[0, 2] = expected[1, 0] = expected[2, 1] = 1.0
+    np.testing.assert_array_equal(map_of_features(now, before).plain, expected)
+
+
 def test_of_principal_components_nothing_is_known(generator: np.random.Generator) -> None:
     block = TokenBlock("plot", "text", (), np.zeros(0, np.float32))
     before = pipeline(("year",), np.ones(1), block)

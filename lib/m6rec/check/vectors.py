@@ -16,6 +16,8 @@ from m6rec.check.samples import LONGEST_LIST, ColumnSample
 NOT_USABLE = ", not usable"
 # Fewer may be a place on the map, a range or measures of a thing.
 LEAST_WITHOUT_BRACKETS = 8
+# Of arrays of several lengths, lists of values hardly ever share one so often.
+_SHARE_OF_A_LENGTH = 0.3
 _BEGINS_A_NUMBER = frozenset("+-.0123456789")
 _AS_TEXT = " in brackets, such as [0.1, 0.2], one a row (several need a column of arrays of arrays)"
 # A sample may hold the beginning alone of a text.
@@ -114,6 +116,31 @@ def findings_of_vectors(column: ColumnSample, table: Place, whole: bool) -> Iter
             f"holds vectors of {length} numbers in {fitting} of the first {len(column.values)}"
             f" rows; {counted}, and count as without",
         )
+
+
+def findings_of_lengths(column: ColumnSample, table: Place, kind: str) -> Iterator[Finding]:
+    """Arrays that may be vectors, but are of so many lengths that they are not taken for any.
+
+    Args:
+        column: its first rows.
+        table: its table.
+        kind: what the column counts as.
+    """
+    lengths = Counter(lengths_of_vectors(column) if column.group == "vector" else ())
+    if not lengths:
+        return
+    length, rows = max(lengths.items(), key=lambda item: (item[1], item[0]))
+    if length < LEAST_WITHOUT_BRACKETS or rows < _SHARE_OF_A_LENGTH * lengths.total():
+        return
+    counts_as = "is left out" if kind == "ignore" else "is read as several values"
+    yield Finding(
+        "warning",
+        table.of(column.name),
+        f"holds {length} numbers in {rows} of {lengths.total()} rows, and another count of them in"
+        f" the others, so that it {counts_as}",
+        f"where these are vectors, set kinds: {{{column.name}: embedding}}, which uses those of"
+        f" {length} numbers; else set the column's kind to {kind}",
+    )
 
 
 def _read(column: ColumnSample) -> list[tuple[int, bool]]:

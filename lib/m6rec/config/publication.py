@@ -103,8 +103,8 @@ class GuardsConfig(Section):
     )
     rows_in: Guard = Field(
         default=_stop(0.7),
-        description="At least: the number of rows of interactions that were read, as a share of"
-        " the median of the last runs.",
+        description="At least: the number of rows of interactions that were read and kept, as a"
+        " share of the median of the last runs.",
     )
     new_users: Guard = Field(
         default=_warn(0.2),

@@ -102,7 +102,9 @@ class Config(Section):
     )
     seed: Seed = Field(
         default=42,
-        description="The number that decides every random choice; two runs of one seed agree.",
+        description="The number that decides every random choice. Two runs of one seed, code and"
+        " table agree where processors are of one kind and as many: BLAS and sums over tasks round"
+        " otherwise on others.",
     )
 
     @field_validator("lake", "artifacts")

@@ -6,6 +6,7 @@ attributes.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from threading import Lock
@@ -123,12 +124,24 @@ def _map_between(fit: Fit, earlier: Fit, side: str) -> FeatureMap:
     if now is None:
         return FeatureMap(np.zeros((0, 0), np.float32))
     found = map_of_features(now, before)
-    if before is None or not any(found.vectors):
+    if before is None:
         return found
-    rows, earlier_rows = features_of_both(fit, earlier, side)
-    if not len(rows):
-        return found
-    return without_other_vectors(found, now.modalities, before.modalities, rows, earlier_rows)
+    if any(found.vectors):
+        rows, earlier_rows = features_of_both(fit, earlier, side)
+        if len(rows):
+            found = without_other_vectors(
+                found, now.modalities, before.modalities, rows, earlier_rows
+            )
+    for block, mapped in zip(now.vectors, found.vectors, strict=True):
+        if mapped is None:
+            say(
+                "note",
+                f"column {block.column.name} of the {side}: its vectors are not those that run"
+                f" {earlier.lakehouse.run_id} was trained on (the column is new, or they are of"
+                " another length or encoder), so that towers learn them anew, in their last epochs"
+                " alone; job pipeline trains all",
+            )
+    return found
 
 
 def _pipeline_of(fit: Fit, side: str) -> FeaturePipeline | None:
@@ -149,16 +162,17 @@ def _pipeline_of(fit: Fit, side: str) -> FeaturePipeline | None:
 def map_of_features(now: FeaturePipeline, before: FeaturePipeline | None) -> FeatureMap:
     """What turns the features of a pipeline into those of an earlier one.
 
-    Features are matched by name. The directions of large vocabularies and the axes of columns of
-    vectors are only numbered and differ from run to run, so they are mapped onto the earlier ones.
-    Principal components differ, too, and count as features that the earlier towers do not know.
+    Features are matched by name, those that share one in their order. The directions of large
+    vocabularies and the axes of columns of vectors are only numbered and differ from run to run, so
+    they are mapped onto the earlier ones. Principal components differ, too, and count as features
+    that the earlier towers do not know.
     """
     vectors = tuple(_map_of_vectors(block, before) for block in now.vectors)
     if before is None or now.reduction is not None or before.reduction is not None:
         return FeatureMap(np.zeros((len(now.names), 0), np.float32), vectors)
     plain: Float32 = np.zeros((len(now.names), len(before.names)), np.float32)
-    places = {name: place for place, name in enumerate(before.names)}
-    for row, name in enumerate(now.names):
+    places = {name: place for place, name in enumerate(_told_apart(before.names))}
+    for row, name in enumerate(_told_apart(now.names)):
         if name in places:
             plain[row, places[name]] = 1.0
     blocks = {block.name: block for block in before.blocks if block.projection is not None}
@@ -169,6 +183,14 @@ def map_of_features(now: FeaturePipeline, before: FeaturePipeline | None) -> Fea
             earlier_axes, columns = _text_directions(before, blocks[block.name], tokens)
             plain[np.ix_(rows, columns)] = turn_between(axes, earlier_axes)
     return FeatureMap(plain, vectors)
+
+
+def _told_apart(names: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """Each name, and how often it stood before; the readable names of two columns may be one."""
+    before: Counter[str] = Counter()
+    for name in names:
+        yield name, before[name]
+        before[name] += 1
 
 
 def _map_of_vectors(block: VectorBlock, before: FeaturePipeline | None) -> VectorMap | None:

@@ -136,7 +136,7 @@ def _of_times(table: OpenedTable, column: ColumnSample, config: Config) -> Itera
             f" {shown(other)}, and go to quarantine",
             f"where these are times, {SET_SEVERAL_FORMATS}"
             if column.group == "text" and settings.time_unit == "timestamp"
-            else "",
+            else "where these are times, write all in one unit in the source",
         )
     inexact = loses_digits(column.present, column.type) if column.type == "float" else None
     if inexact is not None:

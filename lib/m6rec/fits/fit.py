@@ -28,6 +28,7 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.spark.collecting import BYTES_OF_ITEM
 from m6rec.spark.item_matrices import item_rows
 from m6rec.spark.places import place_of
+from m6rec.spark.session import is_local
 from m6rec.spark.worker_rows import WorkerRows
 from m6rec.stages.features.behaviour import events_before_holdout
 from m6rec.stages.features.pictures import pictures_of
@@ -39,6 +40,7 @@ from m6rec.stages.training.item_weights import item_weights_from_batches
 from m6rec.towers.pictures import Pictures
 
 SETTINGS = "settings"
+_FEW_PAIRS = 20_000
 
 
 def fits_of(
@@ -121,6 +123,15 @@ class Fit:
             f"counts of {self.name}",
             lambda matrix: interaction_counts(matrix.where(of_fit), self.n_items),
         )
+
+    @property
+    def ranks(self) -> int | None:
+        """How many tasks share the rows of an iterative program: as many as there are if None.
+
+        In local mode a program over few pairs has one, so that several run at once. It is the data
+        alone that decide, because sums over another number of tasks round otherwise.
+        """
+        return 1 if is_local(self.spark) and self.item_counts.sum() <= _FEW_PAIRS else None
 
     @property
     def events(self) -> DataFrame:

@@ -21,7 +21,12 @@ from m6rec.check.judging import (
 )
 from m6rec.check.names import find_columns
 from m6rec.check.samples import ColumnSample, shown
-from m6rec.check.vectors import findings_of_vectors, has_usable_vector, is_cut
+from m6rec.check.vectors import (
+    findings_of_lengths,
+    findings_of_vectors,
+    has_usable_vector,
+    is_cut,
+)
 from m6rec.check.writing import Writing
 from m6rec.config.base import TableSource
 from m6rec.config.data import AttributesSource, FeatureKind
@@ -304,9 +309,11 @@ def _of_vectors(
         except ArtifactError as error:
             yield Finding("problem", table.place, str(error))
     for name, (kind, _) in kinds.items():
-        if kind != "embedding":
-            continue
         column = table.sample.columns[name]
+        if kind != "embedding":
+            if name not in attributes.stated_kinds:
+                yield from findings_of_lengths(column, table.place, kind)
+            continue
         yield from findings_of_vectors(column, table.place, table.sample.whole)
         is_open = not table.sample.whole or is_cut(column)
         if is_open and column.group in {"vector", "text"} and not has_usable_vector(column):

@@ -109,7 +109,7 @@ class _Trials:
         self.config = fit.config
         self.n_items = fit.n_items
         self._matrix = matrix
-        self._ranks = fit.lakehouse.ranks
+        self._ranks = fit.ranks
         self._users = users
         self.statistics = matrix_statistics(
             matrix, self.n_items, self.config.neighbours.maximum_history

@@ -56,6 +56,7 @@ from m6rec.stages.publication.profiles import (
     numbers_of_attributes,
     profiles_of,
     words_of,
+    words_of_vectors,
 )
 from m6rec.stages.publication.validation import ndcg_by_user, paired_change
 
@@ -117,7 +118,9 @@ GUARDS = (
         "the vectors that the detail names, the towers' training loss, and towers.learning_rate",
     ),
     GuardRecord(
-        "rows_in", AT_LEAST, "whether the job that fills the table of interactions has finished"
+        "rows_in",
+        AT_LEAST,
+        "whether the job that fills the table of interactions has finished, and table quarantine",
     ),
     GuardRecord("new_users", AT_MOST, "bots, or ids of users that are written another way"),
     GuardRecord("new_items", AT_MOST, "ids of items that are written another way"),
@@ -379,7 +382,17 @@ def _of_validation(subject: _Subject) -> dict[str, Measured]:
     before = _last_measured(subject.published, subject.config)
     if before is None:
         return {"validation_ndcg": Measured(detail="the run that chose before has been removed")}
-    k = _common_depth(before, subject.config)
+    settings = _recorded_config(before)
+    had_domains = settings["interactions"]["columns"].get("domain") is not None
+    if had_domains != (subject.config.interactions.columns.domain is not None):
+        named = "named a" if had_domains else "named no"
+        return {
+            "validation_ndcg": Measured(
+                detail=f"run {before.run_id}, to compare with, {named} column for"
+                " interactions.columns.domain, so that its lists are not of the same items"
+            )
+        }
+    k = min(max(subject.config.evaluate.ks), max(settings["evaluate"]["ks"]))
     earlier = _validation(Fit(before, subject.config, c.SELECTION), k)
     now = _validation(subject.selection, k)
     change = paired_change(earlier, now)
@@ -392,11 +405,11 @@ def _of_validation(subject: _Subject) -> dict[str, Measured]:
     return {"validation_ndcg": Measured(value, after, then, detail)}
 
 
-def _common_depth(before: Lakehouse, config: Config) -> int:
-    """The depth to which lists of both runs reach."""
-    [earlier, *_] = work_of_run(before)
-    ks_before: list[int] = json.loads(earlier["config"])["evaluate"]["ks"]
-    return min(max(config.evaluate.ks), max(ks_before))
+def _recorded_config(run: Lakehouse) -> dict[str, Any]:
+    """The configuration of a run with all defaults, as table `runs` has it."""
+    [first, *_] = work_of_run(run)
+    recorded: dict[str, Any] = json.loads(first["config"])
+    return recorded
 
 
 def _last_measured(published: Lakehouse, config: Config) -> Lakehouse | None:
@@ -499,9 +512,10 @@ def _of_rows(subject: _Subject) -> dict[str, Measured]:
         .collect()[0]
     )
     refused = lakehouse.read("quarantine").count()
-    rows = read["rows"] + refused
+    kept = read["rows"]
+    rows = kept + refused
     measures = {
-        "rows_in": _against_last_runs(subject, "rows_in", float(rows), lambda ours, t: ours / t),
+        "rows_in": _against_last_runs(subject, "rows_in", float(kept), lambda ours, t: ours / t),
         "quarantine": _share(refused, rows, f"{refused} of {rows} rows"),
     }
     if read["newest"] is not None:
@@ -575,7 +589,7 @@ def _of_drift(subject: _Subject) -> dict[str, Measured]:
     tables = {"users": subject.config.features.users, "items": subject.config.features.items}
     sides = [side for side, table in tables.items() if table is not None]
     name, value = largest_drift(earlier, numbers, words, sides, described)
-    return {"drift": Measured(value, detail=name and f"of {name}", profile=profile)}
+    return {"drift": Measured(value, detail=f"of {name}" if value else "", profile=profile)}
 
 
 def _numbers(subject: _Subject) -> dict[str, Float64]:
@@ -605,19 +619,25 @@ def _numbers(subject: _Subject) -> dict[str, Float64]:
 
 
 def _words(subject: _Subject) -> tuple[dict[str, dict[str, int]], list[str]]:
-    """The counts of attributes in words, and whether it is users or items that have features."""
+    """The counts of attributes in words, and whether it is users or items that have features.
+
+    Of a column of vectors, a row with a usable vector counts as one word. Features have a row for
+    each user and item that the lake has ever had; only those of this run count.
+    """
     words: dict[str, dict[str, int]] = {}
     described = []
-    seed = subject.config.seed
-    for side, table, index in (
-        ("users", "user_features", c.USER_INDEX),
-        ("items", "item_features", c.ITEM_INDEX),
+    lakehouse, seed = subject.lakehouse, subject.config.seed
+    for side, table, index, own in (
+        ("users", "user_features", c.USER_INDEX, subject.final.matrix),
+        ("items", "item_features", c.ITEM_INDEX, lakehouse.read("catalogue")),
     ):
-        if not subject.lakehouse.exists(table):
+        if not lakehouse.exists(table):
             continue
-        found = words_of(subject.lakehouse.read(table, fit=c.FINAL), index, seed)
+        features = lakehouse.read(table, fit=c.FINAL)
+        found = words_of(features.join(own.select(index), index, "left_semi"), index, seed)
         if found is not None:
             described.append(side)
+            found |= words_of_vectors(subject.final.model("features", side))
             words |= {f"{side}: {name}": counts for name, counts in found.items()}
     return words, described
 

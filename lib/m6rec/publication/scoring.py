@@ -18,7 +18,7 @@ from m6rec.runs import work_of_run
 from m6rec.spark.sources import has_column, load_source, read_source, table_of_ids
 from m6rec.spark.values import id_column
 from m6rec.stages.features.vectors import VectorFacts
-from m6rec.stages.pairs.cleaning import Cleaned
+from m6rec.stages.pairs.cleaning import Cleaned, named_users
 from m6rec.stages.pairs.matrix import with_seen
 from m6rec.stages.pairs.outcome import counts_by_reason
 
@@ -53,6 +53,7 @@ class Scored:
         refused: rows that cleaning refused, by reason.
         vectors: what the given attributes hold of the columns of vectors.
         kept: what the session keeps for `lists`, until `release`.
+        refused_users: how many users have lists though cleaning refused all of their rows.
     """
 
     lists: DataFrame
@@ -64,6 +65,7 @@ class Scored:
     refused: dict[str, int]
     vectors: tuple[VectorFacts, ...] = ()
     kept: tuple[DataFrame, ...] = ()
+    refused_users: int = 0
 
     def release(self) -> None:
         """Have the session forget what it has kept, once the lists are written."""
@@ -90,7 +92,8 @@ def list_maker_of(lakehouse: Lakehouse) -> ListMaker:
 def score(maker: ListMaker, given: GivenUsers) -> Scored:
     """Make the lists of the users of a table.
 
-    Users of whom no event is given have the history that the run has learned from.
+    Users of whom no event is given, or none that cleaning keeps, have the history that the run has
+    learned from.
 
     Raises:
         TableError: a table does not exist or lacks a column.
@@ -100,6 +103,7 @@ def score(maker: ListMaker, given: GivenUsers) -> Scored:
     table = load_source(spark, source)
     with_events = has_column(table, config.interactions.columns.item)
     refused: dict[str, int] = {}
+    refused_users = 0
     kept = list[DataFrame]()
     if with_events:
         stated = config.interactions.source.missing_values
@@ -107,7 +111,9 @@ def score(maker: ListMaker, given: GivenUsers) -> Scored:
         cleaned = _clean(maker, source.model_copy(update={"missing_values": absent}))
         kept.append(cleaned.labelled.persist())
         events, refused = cleaned.interactions, counts_by_reason(cleaned.quarantine)
-        ids = events.select(c.USER_ID)
+        ids = named_users(cleaned.labelled, config.interactions)
+        if refused:
+            refused_users = ids.join(events.select(c.USER_ID), c.USER_ID, "left_anti").count()
     else:
         frame = read_source(spark, source, (column,))
         ids = frame.select(id_column(frame, column, config.interactions).alias(c.USER_ID))
@@ -138,6 +144,7 @@ def score(maker: ListMaker, given: GivenUsers) -> Scored:
         refused,
         () if own is None else maker.facts_of_vectors(own),
         (*kept, users, history, maker.items),
+        refused_users,
     )
 
 

@@ -56,6 +56,7 @@ NOT_WHOLE_USER_ID = "user id not a whole number"
 NOT_WHOLE_ITEM_ID = "item id not a whole number"
 NOT_A_USER = "not a user"
 BEYOND_FLOAT = "weight beyond float"
+_WITHOUT_A_USER = (NO_USER_ID, NOT_WHOLE_USER_ID, NOT_A_USER, INHUMAN_RATE)
 _DIGITS = r"^-?\d+$"
 _AS_THE_SCHEMA_SAYS = EventReading()
 _VALUES = "_values"
@@ -167,6 +168,14 @@ def judged_by_themselves(
     }
     negative = are_ratings or config.cancellations == "cancel"
     return _judge_rows(mapped, config, now, fractions, negative)
+
+
+def named_users(labelled: DataFrame, config: InteractionsConfig) -> DataFrame:
+    """user_id of each user whom any row names, be it kept or refused for what else it holds."""
+    reason = F.coalesce(c.REASON, F.lit(""))
+    nobody = [id_text(name, config) for name in config.not_a_user]
+    named = ~_blank(c.USER_ID) & ~reason.isin(*_WITHOUT_A_USER) & ~F.col(c.USER_ID).isin(*nobody)
+    return labelled.where(named).select(c.USER_ID).distinct()
 
 
 def check_counts(rows_in: int, kept: int, quarantined: int) -> None:

@@ -30,9 +30,7 @@ from m6rec.stages.features.kinds import kinds_of_attributes
 # Enough for shares to be known to half a percent.
 MOST_ROWS = 20_000
 # Of columns of these kinds, a profile holds which rows have a value. Bytes are not read for that.
-_TOLD_BY_ROWS: frozenset[FeatureKind] = frozenset(
-    {"text", "text_embedding", "embedding", "image", "video"}
-)
+_TOLD_BY_ROWS: frozenset[FeatureKind] = frozenset({"text", "image", "video"})
 
 Numbers = Mapping[str, Float64]
 Words = Mapping[str, Mapping[str, int]]
@@ -64,7 +62,7 @@ def numbers_of_attributes(
 ) -> dict[str, Float64]:
     """The attributes that become features as numbers, dates and truth values among them.
 
-    Of texts, vectors and paths of pictures it is 1 where a row has one, and NaN where it has none.
+    Of texts and paths of pictures it is 1 where a row has one, and NaN where it has none.
 
     Args:
         frame: the owner's table.
@@ -126,6 +124,19 @@ def words_of(features: DataFrame, index_column: str, seed: int) -> dict[str, dic
         if ":" in word:
             counts[word.partition(":")[0]][word] = count
     return counts
+
+
+def words_of_vectors(described: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """How many rows have a usable vector, and how many none, by column of vectors.
+
+    Args:
+        described: what job `build_features` has recorded of the features of users or items.
+    """
+    counts: Mapping[str, tuple[int, int]] = described.get("usable_vectors", {})
+    return {
+        name: {f"{name}: vector": usable, NO_WORD: rows - usable}
+        for name, (usable, rows) in counts.items()
+    }
 
 
 def profiles_of(numbers: Numbers, words: Words) -> str:
