@@ -22,6 +22,7 @@ from m6rec.kernels.evaluation.ablation import Ablation, ablation_rows, compare_w
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import SEQUENCE, TOWERS_ON_ORDER, TOWERS_ON_SETS
 from m6rec.runs import Job
+from m6rec.spark.places import remove_folder
 from m6rec.towers.artifact import load_towers
 from m6rec.towers.encoder import Towers
 from m6rec.towers.loop import TrainingResult
@@ -44,6 +45,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         inputs = tower_inputs(fit, context_vocabulary(fit))
         if inputs.validate is not None:
             _write(inputs, inputs.validate, affordable, deadline)
+            remove_folder(lakehouse.spark, fit.artifact_path("checkpoints"))
     if left_out:
         print(
             f"ablate: {', '.join(left_out)} not measured: a training takes {expected:.0f} s and"

@@ -23,11 +23,12 @@ from m6rec.command_line import (
 from m6rec.config.run import Config
 from m6rec.fits.explaining import ItemExplanation, explain_item
 from m6rec.fits.fit import Fit
-from m6rec.publication.publishing import run_to_follow
+from m6rec.publication.publishing import is_folded_in, run_to_follow
 from m6rec.publication.repeating import given_of_run, with_own_indices
 from m6rec.report.explanation import plot_explanation, print_explanation
 from m6rec.report.terminal import terminal
 from m6rec.runs import while_versions_last, work_of_run
+from m6rec.spark.messages import say
 from m6rec.spark.session import session_of_job
 from m6rec.spark.sources import session_for_sources
 
@@ -56,6 +57,12 @@ def explain_of_run(
     given = given_of_run(lakehouse, work)
     # Where the run is small, to ask Spark for its tables takes longer than to explain.
     own = with_own_indices(lakehouse, work).with_tables_in_memory().for_one_job()
+    if is_folded_in(lakehouse, user):
+        say(
+            "note",
+            f"this is the list of run {lakehouse.run_id}; fold_in has made another of this user's"
+            " since, of whose items its column reasons tells",
+        )
     with session_for_sources(spark):
         pinned = while_versions_last(lakehouse, given, work)
         return explain_item(Fit(own, pinned, c.FINAL), user, item, domain, context)

@@ -38,7 +38,7 @@ from m6rec.report.console import hybrid_and_best_member, print_guards, print_res
 from m6rec.report.export import metrics_json
 from m6rec.report.page import ReportData, plots_of, write_report
 from m6rec.report.terminal import terminal
-from m6rec.runs import Job, as_read_by, check_comparable, numbered, run_jobs
+from m6rec.runs import Job, as_read_by, check_comparable, numbered, refuse_a_night, run_jobs
 from m6rec.spark.places import place_of
 from m6rec.spark.session import queries_over_few, session_of_job, starting_workers
 from m6rec.spark.sources import session_for_sources
@@ -72,10 +72,12 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: AnyPl
     Prints a table of results and the lists of some users on the terminal.
 
     Raises:
+        ConfigError: the run was begun with another configuration, or is a night.
         GuardError: a guard stops the run.
     """
     lakehouse = open_lakehouse(spark, config, run_id)
     jobs = jobs_of(config)
+    refuse_a_night(lakehouse)
     with session_for_sources(spark), starting_workers(spark):
         as_read = as_read_by(lakehouse, config)
         check_comparable(lakehouse, as_read)

@@ -78,7 +78,8 @@ def run(lakehouse: Lakehouse, config: Config, report: Callable[[], None] | None 
     Raises:
         ConfigError: the run was begun with another configuration.
         DataError: the run has no recommendations, or a job that has not finished.
-        GuardError: a guard stops the run, or readers went back from the run that it goes on from.
+        GuardError: a guard stops the run, readers went back from the run that it goes on from, or
+            they see a run that was begun later.
     """
     is_new = not was_published(lakehouse)
     # Until the report, too, has read what it shows, which may be in the background.
@@ -90,7 +91,7 @@ def run(lakehouse: Lakehouse, config: Config, report: Callable[[], None] | None 
     if is_new:
         refuse_stopped(lakehouse.run_id, guarded)
         _refuse_what_readers_went_back_from(lakehouse, config)
-        _warn_of_an_older_run(lakehouse, seen)
+        _refuse_an_older_run(lakehouse, seen)
         publish(lakehouse, config)
         return
     if seen != lakehouse.run_id:
@@ -120,16 +121,20 @@ def _refuse_what_readers_went_back_from(lakehouse: Lakehouse, config: Config) ->
         )
 
 
-def _warn_of_an_older_run(lakehouse: Lakehouse, seen: str | None) -> None:
-    """Say that readers come to see what began before the run that they see now."""
+def _refuse_an_older_run(lakehouse: Lakehouse, seen: str | None) -> None:
+    """Refuse a run that has read what there was before the run began that readers see.
+
+    Raises:
+        GuardError: it did; readers would go back in time by a run that was late, or tried again.
+    """
     if seen is None:
         return
     of_run, of_seen = map(jobs_of_run, (lakehouse, lakehouse.for_run(seen)))
     if start_of_work(of_run) < start_of_work(of_seen):
-        say(
-            "warning",
-            f"run {lakehouse.run_id} was begun before run {seen}, which readers see until now; to"
-            " go back to it, give publish --rollback",
+        raise GuardError(
+            f"run {lakehouse.run_id} is not published, and readers see the lists that they saw"
+            f" before: it was begun before run {seen}, which they see; to publish it all the same,"
+            f" give publish --run-id {lakehouse.run_id}"
         )
 
 

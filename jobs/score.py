@@ -28,6 +28,7 @@ from m6rec.command_line import (
     read_config,
 )
 from m6rec.config.base import is_path
+from m6rec.config.reading import some_of
 from m6rec.config.run import Config, sources_of
 from m6rec.errors import ConfigError
 from m6rec.files import has_scheme
@@ -37,6 +38,7 @@ from m6rec.publication.publishing import run_to_follow, view_of_published
 from m6rec.publication.scoring import GivenUsers, Scored, list_maker_of, score
 from m6rec.schemas import TABLES
 from m6rec.spark.files import hadoop_configuration, local_path
+from m6rec.spark.messages import say
 from m6rec.spark.places import matching
 from m6rec.spark.runtimes import delta_table_named, use_in_this_thread
 from m6rec.spark.session import session_of_job
@@ -59,8 +61,8 @@ def run(
         lakehouse: its run id is that of the run.
         given: the users.
         target: the Delta table.
-        config: the config as it is now. It does not affect the lists; it only protects its tables,
-            like those of the run's config, from being replaced.
+        config: the config as it is now. It does not affect the lists, which is said where it
+            differs from the run's; its tables are protected from being replaced, too.
 
     Raises:
         ConfigError: the run's ranker can only rank for users who were in training, or the target
@@ -72,6 +74,8 @@ def run(
         maker = list_maker_of(lakehouse)
         configs = (maker.fit.config, *(() if config is None else (config,)))
         _refuse_to_replace(maker.fit, given, target, configs)
+        if config is not None:
+            _say_what_does_not_count(maker.fit, config)
         scored = score(maker, given)
         writer = scored.lists.write.format("delta").mode("overwrite")
         writer = writer.option("overwriteSchema", "true")
@@ -82,6 +86,16 @@ def run(
             writer.saveAsTable(target)
         scored.release()
     return scored
+
+
+def _say_what_does_not_count(fit: Fit, config: Config) -> None:
+    differing = config.changed_keys(fit.config.model_dump(mode="json"))
+    if differing:
+        say(
+            "warning",
+            f"lists follow the config of run {fit.lakehouse.run_id}, and the given one differs in"
+            f" {some_of(differing)}, which has no effect; run nightly or pipeline with it",
+        )
 
 
 def _refuse_to_replace(fit: Fit, given: GivenUsers, target: str, configs: Sequence[Config]) -> None:

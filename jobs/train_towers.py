@@ -27,6 +27,7 @@ from m6rec.job_records import TRAIN_TOWERS
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import BAGGED, BOOSTED, SEQUENCE
 from m6rec.runs import Job
+from m6rec.spark.places import remove_folder
 from m6rec.towers.artifact import TowerProvenance, save_towers
 from m6rec.towers.checkpoint import EpochRecord
 from m6rec.towers.loop import TrainingResult
@@ -68,6 +69,9 @@ def run(
             _report(fit.name, model, result, seconds)
             records.append(_save(fit, model, result, seconds))
         fit.write_models("towers", records)
+    # Only now, because a job that is started again trains all fits, from where each has come to.
+    for fit in trained:
+        remove_folder(lakehouse.spark, fit.artifact_path("checkpoints"))
 
 
 def _timed(

@@ -126,12 +126,14 @@ class StoreRun:
         result: return code and output.
         without_credentials: the same of a job that was told of no credentials.
         keys: of all that the store then held.
+        removed: of what the run had written there and removed again.
         metrics: the text of metrics.json.
     """
 
     result: tuple[int, str]
     without_credentials: tuple[int, str]
     keys: tuple[str, ...]
+    removed: tuple[str, ...]
     metrics: str
 
 
@@ -258,9 +260,9 @@ def run_on_store(shop: Shop, folder: Path, properties: Path) -> StoreRun:
         # No machine's role is asked for, which takes long where there is none.
         environment |= {"PROPERTIES": str(without), "AWS_EC2_METADATA_DISABLED": "true"}
         refused = _finished(_start([script, "check", "--config", str(file)], environment))
-        keys = tuple(store.keys(""))
+        keys, removed = tuple(store.keys("")), tuple(store.removed_keys())
         metrics = store.text("out/metrics.json") if result[0] == 0 else ""
-    return StoreRun(result, refused, keys, metrics)
+    return StoreRun(result, refused, keys, removed, metrics)
 
 
 def run_on_yarn(shop: Shop, folder: Path, _: Path) -> YarnRun:

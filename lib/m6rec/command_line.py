@@ -164,6 +164,12 @@ def _checked_config(
 ) -> Config:
     config = load_config(path, overrides)
     if output is not None and is_path(config.lake):
+        elsewhere = next((one for one in overrides if one.startswith("lake=")), None)
+        if elsewhere is not None:
+            raise ConfigError(
+                f"--output {output} has the lake in {output}/lake, and --set {elsewhere} has it"
+                " elsewhere; leave out one of them"
+            )
         # The quotes have YAML read any path as text, whatever characters it holds.
         lake = json.dumps(f"{_whole(output)}/lake", ensure_ascii=False)
         config = load_config(path, (*overrides, f"lake={lake}"))

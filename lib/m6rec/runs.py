@@ -464,6 +464,19 @@ def work_so_far(lakehouse: Lakehouse) -> list[Row]:
     return [row for row in work if row["status"] not in GONE]
 
 
+def refuse_a_night(lakehouse: Lakehouse) -> None:
+    """Refuse to go on with a night as with a run that chooses, which has two fits where it has one.
+
+    Raises:
+        ConfigError: the run keeps what another one chose.
+    """
+    if KEEP_CHOICES.name in {row["job"] for row in work_so_far(lakehouse)}:
+        raise ConfigError(
+            f"run {lakehouse.run_id} is a night, which keeps what another run chose; to go on with"
+            f" it, give nightly --run-id {lakehouse.run_id}, and to choose anew, another --run-id"
+        )
+
+
 def work_among(rows: Iterable[Row]) -> list[Row]:
     """The rows, of those of one run, of the jobs that made its tables.
 

@@ -468,7 +468,7 @@ FOLD_IN_BATCHES_TABLE = _table(
     "A batch of events that job `fold_in` has folded into the lists of a published run, which"
     " `run_id` names: events, touched users, and how far these have drifted from the training."
     " `refused` is how many of the events cleaning refuses by what each shows by itself;"
-    " `items_without_factors` is the share of the events whose item the run does not know or has"
+    " `items_without_factors` is the share of the others whose item the run does not know or has"
     " never seen; `distance` the mean cosine distance of the vectors of users who were in training"
     " from what they were then. Batch -1 is the catching up with a run that was newly published.",
     ("query_id", "batch_id", "publication"),

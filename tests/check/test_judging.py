@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from m6rec.check.findings import Place
+from m6rec.check.findings import Finding, Place
 from m6rec.check.judging import (
     findings_of_ids,
     findings_of_inferred_kinds,
@@ -87,6 +87,22 @@ def test_numbers_that_are_lost_are_said() -> None:
     [words] = _of_numeric(*["1,5"] * 8, "gratis", "soon")
     assert "10 of 10 values, such as '1,5', count as missing, for 2 others are not" in words
     assert not _of_numeric("1.5", "2e3", "n/a")
+
+
+def test_a_few_ids_that_are_equal_as_numbers_stop_no_run() -> None:
+    def found(ids: tuple[str, ...], **settings: str) -> list[Finding]:
+        config = parse_config({"interactions": {"source": {"path": "x"}, **settings}}, "test")
+        column = ColumnSample("buyer", "string", "text", ids)
+        return list(findings_of_ids(column, PLACE, config.interactions))
+
+    # That '07' is among the first rows of a night must not depend on what was deleted before them.
+    few, all_of_them = (*map(str, range(100)), "07"), ("1", "1.0", "2", "2.0")
+    [dirt], [written_in_two_ways] = found(few), found(all_of_them)
+    assert (dirt.severity, written_in_two_ways.severity) == ("warning", "problem")
+    assert "holds '07', which is the same number as '7' but another id" in str(dirt)
+    [stated] = found(all_of_them, normalise_ids="none")
+    assert stated.severity == "warning"
+    assert not found(all_of_them, normalise_ids="integer")
 
 
 def test_weights_of_several_units_are_refused_by_the_units() -> None:

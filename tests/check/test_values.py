@@ -7,6 +7,7 @@ from rich.console import Console
 
 from m6rec.check.findings import ColumnView, Place, TableView
 from m6rec.check.ids import (
+    EqualNumbers,
     differences_between,
     dominant_user,
     equal_as_numbers,
@@ -111,9 +112,9 @@ def test_a_number_has_one_form_as_an_id() -> None:
 
 
 def test_ids_that_are_equal_as_numbers_are_found_within_and_between_tables() -> None:
-    assert equal_as_numbers(["1", "a", "1.0"]) == ("1", "1.0")
-    assert equal_as_numbers(["1", "2"], ["02"]) == ("2", "02")
-    assert equal_as_numbers(["17000", "17,000"]) == ("17000", "17,000")
+    assert equal_as_numbers(["1", "a", "1.0", "b"]) == EqualNumbers(("1", "1.0"), 0.5)
+    assert equal_as_numbers(["1", "2", "1"], ["02", "1"]) == EqualNumbers(("2", "02"), 2 / 3)
+    assert equal_as_numbers(["17000", "17,000"]) == EqualNumbers(("17000", "17,000"), 1.0)
     assert equal_as_numbers(["17000", "17,0,00", "1,7000"]) is None
     assert equal_as_numbers(["1", "2"], ["2", "b", "b.0"]) is None
 

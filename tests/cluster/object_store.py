@@ -56,6 +56,12 @@ class ObjectStore:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         return [item["Key"] for page in pages for item in page.get("Contents", ())]
 
+    def removed_keys(self) -> list[str]:
+        """The keys that were written and removed again."""
+        pages = self._client.get_paginator("list_object_versions").paginate(Bucket=BUCKET)
+        gone = [marker for page in pages for marker in page.get("DeleteMarkers", ())]
+        return [marker["Key"] for marker in gone if marker["IsLatest"]]
+
     def text(self, key: str) -> str:
         """What is stored under a key."""
         return str(self._client.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode())
@@ -73,12 +79,14 @@ class ObjectStore:
 
 @contextmanager
 def object_store() -> Iterator[ObjectStore]:
-    """Start a store with an empty bucket, and stop it."""
+    """Start a store with an empty bucket, which keeps what is removed from it, and stop it."""
     server = ThreadedMotoServer(ip_address=_HOST, port=0, verbose=False)
     server.start()
     try:
         store = ObjectStore(f"http://{_HOST}:{server.get_host_and_port()[1]}")
         store._client.create_bucket(Bucket=BUCKET)
+        versioning = {"Status": "Enabled"}
+        store._client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration=versioning)
         yield store
     finally:
         server.stop()

@@ -15,16 +15,20 @@ def finished(store_run: StoreRun) -> StoreRun:
 
 
 def test_tables_models_checkpoints_rows_and_reports_are_in_the_store(finished: StoreRun) -> None:
-    kept = {key.partition("out/lake/_artifacts/store/")[2] for key in finished.keys}
+    kept, removed = (
+        {key.partition("out/lake/_artifacts/store/")[2] for key in keys}
+        for keys in (finished.keys, finished.removed)
+    )
     assert {
-        "checkpoints/selection/towers_als/last.safetensors",
         "features/final/items/pipeline.json",
         "tower_rows/selection/rows-00000.parquet",
         "towers/final/als/towers.json",
         "towers/final/als/towers.safetensors",
     } <= kept
-    # Those of factors are removed when the factors are written.
-    assert "checkpoints/final/als" not in kept
+    # Checkpoints are removed when what they are of is written.
+    of_towers = "checkpoints/selection/towers_als/last.safetensors"
+    assert {"checkpoints/final/als", of_towers} <= removed
+    assert not any(key.startswith("checkpoints/") for key in kept)
     assert any(key.startswith("tensorboard/selection/towers_als/events") for key in kept)
     for key in ("out/metrics.json", "out/report.html"):
         assert key in finished.keys

@@ -243,6 +243,12 @@ def test_the_lake_lies_in_an_output_of_any_file_system(tmp_path: Path) -> None:
     assert checked.lake == "s3a://bucket/out/lake"
 
 
+def test_two_places_for_the_lake_are_refused(tmp_path: Path) -> None:
+    given = ("seed=2", "lake=elsewhere/lake", "seed=3")
+    with pytest.raises(ConfigError, match=r"lake in .*/out/lake, and --set lake=elsewhere/lake"):
+        read_config(write_config(tmp_path), given, tmp_path / "out")
+
+
 def test_a_schema_of_the_catalogue_stays_the_lake_wherever_reports_go(tmp_path: Path) -> None:
     schema = ("lake=main.recommender",)
     assert read_config(write_config(tmp_path), schema, tmp_path).lake == "main.recommender"

@@ -14,7 +14,15 @@ from m6rec.job_records import JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.publishing import publish, published_run, read_published
 from m6rec.publication.upkeep import vacuum
-from m6rec.runs import Job, as_read_by, numbered, run_job, run_jobs, versions_in_use
+from m6rec.runs import (
+    Job,
+    as_read_by,
+    numbered,
+    refuse_a_night,
+    run_job,
+    run_jobs,
+    versions_in_use,
+)
 
 
 def config_of(lake: Path, seed: int = 1) -> Config:
@@ -215,6 +223,16 @@ def test_a_job_beside_the_lists_that_failed_does_not_keep_them_back(
         run_job(lakehouse, config, job("train_hybrid", fail))
     with pytest.raises(DataError, match=r"\['train_hybrid'\] did not finish"):
         publish(lakehouse, config, again=True)
+
+
+def test_a_night_is_no_run_of_the_pipeline(spark: SparkSession, tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    night = Lakehouse(spark, str(tmp_path), "night")
+    run_job(night, config, job("prepare_interactions", lambda own, _: write_list(own, "a")))
+    refuse_a_night(night)
+    run_job(night, config, job("keep_choices", lambda own, _: None))
+    with pytest.raises(ConfigError, match=r"keeps what another run chose.* nightly --run-id night"):
+        refuse_a_night(night)
 
 
 def test_a_relative_lake_is_the_same_place_for_sql(

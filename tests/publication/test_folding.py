@@ -23,6 +23,7 @@ from pyspark.sql.types import StructType
 
 from jobs import fold_in as job
 from jobs import score
+from jobs.explain import explain_of_run
 from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.errors import ConfigError, DataError, TableError
@@ -165,8 +166,12 @@ def test_lists_of_touched_users_are_those_of_score_and_all_others_stay(
     assert sum(row["events"] for row in rows) == 6
     assert sum(row["refused"] for row in rows) == 1
     assert " events (1 refused: 1 time in the future), lists of " in capsys.readouterr().out
-    unknown = sum(row["events"] * row["items_without_factors"] for row in rows)
-    assert unknown == pytest.approx(3)
+    for user, is_said in (("user-3", True), ("user-4", False)):
+        explain_of_run(spark, following, None, user, "item-2")
+        assert ("fold_in has made another" in capsys.readouterr().err) == is_said
+    # Of a refused event it does not count whether the run knows its item.
+    shares = [(row["events"] - row["refused"], row["items_without_factors"]) for row in rows]
+    assert sum(kept * share for kept, share in shares if kept) == pytest.approx(2)
     assert all(0.0 < row["distance"] < 1.0 for row in rows if row["distance"] is not None)
     assert any(row["distance"] is not None for row in rows)
 

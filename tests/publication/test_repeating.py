@@ -1,5 +1,6 @@
 """Sources are read at one version by all jobs of a run, and the run can be made again from it."""
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -137,6 +138,19 @@ def test_who_was_forgotten_since_comes_back_with_a_repetition_and_it_is_said(
     Attempt(one.for_run("receipt"), config, "forget").save(FINISHED)
     *_, doubt = repetition_of(one, "again").doubts
     assert "come back into tables of the lake" in doubt and "forget them again" in doubt
+
+
+def test_it_is_said_where_a_table_was_made_anew_since_the_run_read_it(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    events = tmp_path / "events"
+    config = config_of_events(spark, events, tmp_path / "lake")
+    [one] = finished_runs(spark, config, "one")
+    assert repetition_of(one, "again").doubts == ()
+    shutil.rmtree(events)
+    append_event(spark, events)
+    [doubt] = repetition_of(one, "again").doubts
+    assert f"interactions.source ({events}) has been made anew since, and version 0" in doubt
 
 
 def test_a_night_is_not_made_again_when_the_run_is_gone_whose_choices_it_kept(

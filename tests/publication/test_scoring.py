@@ -239,6 +239,17 @@ def test_a_user_whose_events_are_all_refused_has_the_list_of_the_run(
     assert "1 users have no other rows, and lists by what the run knows" in capsys.readouterr().out
 
 
+def test_it_is_said_that_the_config_of_the_run_counts(
+    lakehouse: Lakehouse, config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pd.DataFrame({"user_id": SOME[:1]}).to_csv(tmp_path / "ids.csv", index=False)
+    users, target = GivenUsers(str(tmp_path / "ids.csv")), str(tmp_path / "lists")
+    job.run(lakehouse, users, target, config)
+    assert "lists follow the config" not in capsys.readouterr().err
+    job.run(lakehouse, users, target, config.replaced({"recommend.top_n": 3}))
+    assert "differs in recommend.top_n, which has no effect" in capsys.readouterr().err
+
+
 def test_a_user_of_a_later_run_is_new_also_after_a_forgetting(
     copied: Lakehouse, config: Config, tmp_path: Path
 ) -> None:

@@ -76,6 +76,8 @@ def test_the_catalogue_says_which_items_are_of_which_domain(spark: SparkSession)
     words = catalogue_words(catalogue, features, 4)
     text = bytes(words.item_ids.characters).decode()
     assert text == "77a/b"
+    # Reasons name them so, as items of two domains may have one id.
+    assert bytes(words.whole_ids.characters).decode() == "book/7film/7book/a/b"
     targets = spark.createDataFrame([(5, [0, 2, 3])], "user_index long, item_indices array<int>")
     split = {row["domain"]: row["item_indices"] for row in by_domain(targets, catalogue).collect()}
     assert split == {"book": [0, 3], "film": [2]}

@@ -22,6 +22,7 @@ def explaining(items: int = 5) -> Explaining:
         attributes=item_attributes([[] for _ in range(items)], 0, items),
         attribute_names=pack_strings([]),
         item_ids=pack_strings([f"item-{item}" for item in range(items)]),
+        whole_ids=pack_strings([f"item-{item}" for item in range(items)]),
         titles=pack_strings(["One" if item == 1 else "" for item in range(items)]),
         reasons=3,
         generated_at=datetime(2026, 1, 1, tzinfo=UTC),

@@ -210,6 +210,7 @@ def explaining(reasons: int = 2) -> Explaining:
         attributes=item_attributes([[0], [], [], [0]], 1, 4),
         attribute_names=pack_strings(["genre: Drama"]),
         item_ids=pack_strings(["i0", "i1", "i2", "i3"]),
+        whole_ids=pack_strings(["i0", "i1", "i2", "i3"]),
         titles=pack_strings(["Zero", "", "Two", "Three"]),
         reasons=reasons,
         generated_at=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.testing as npt
@@ -11,7 +12,8 @@ from pyspark.sql import SparkSession
 
 from m6rec.config.towers import SequenceConfig, TowersConfig
 from m6rec.kernels.arrays.contexts import ContextVocabulary
-from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Float32, Int64, Rows
+from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Float32, Float64, Int64, Rows
+from m6rec.kernels.arrays.sequences import GAP_BINS
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model
 from m6rec.kernels.ranking.members import UserBlock
 from m6rec.kernels.ranking.validation import ValidationUsers
@@ -21,6 +23,7 @@ from m6rec.towers.batches import ArrowRowBatches, TrainingRows
 from m6rec.towers.encoder import ItemInputs
 from m6rec.towers.launch import TrainingTask, train_alone
 from m6rec.towers.row_files import Manifest, write_row_file
+from m6rec.towers.sequence_attribution import history_parts_in_order
 from m6rec.towers.sequence_encoder import SequenceEncoder, sequence_factors
 from m6rec.towers.sequence_training import cut_windows, pools_of_epoch, train_sequence_towers
 from m6rec.towers.validation import TowerValidation
@@ -124,6 +127,68 @@ def test_with_another_order_they_rank_otherwise(
     items = ItemInputs(trained.factor_model, features)
     shuffled = np.random.default_rng(2).permutation(len(times)) * 86_400_000_000
     assert validation(rows, shuffled, following)(trained, items) < 0.5
+
+
+def test_what_items_add_to_a_score_adds_up_to_what_the_history_adds(
+    trained: SequenceEncoder, features: Float32
+) -> None:
+    """The rest is the score of as many empty places, under the last norm of the history."""
+    rows, times, following = circle(200, seed=9)
+    items = trained.encode_items(features)
+    users = trained.encode_users(rows, times, items)
+    nothing = np.zeros_like(items)
+    without_gaps = {**trained.weights, "gap": np.zeros((GAP_BINS, CONFIG.width), np.float32)}
+    empty = replace(trained, weights=without_gaps)
+    of_the_last = 0
+    for user in range(20):
+        row, item = rows.slice(user, user + 1), items[following[user]]
+        own = times[rows.indptr[user] : rows.indptr[user + 1]]
+        parts = history_parts_in_order(trained, row, own, items, item)
+        deviation = np.sqrt((before_the_norm(trained, row, own, items) ** 2).mean() + 1e-5)
+        places = before_the_norm(empty, row, own, nothing) / deviation
+        rest = (places * trained.weights["norm.weight"] + trained.weights["norm.bias"]) @ item
+        assert parts.sum() + rest == pytest.approx(users[user] @ item, abs=1e-3)
+        assert np.count_nonzero(parts) == min(row.entries, CONFIG.length)
+        of_the_last += int(np.argmax(parts) == np.argmax(own))
+    # What comes next follows from the last item alone.
+    assert of_the_last >= 18
+
+
+def before_the_norm(towers: SequenceEncoder, row: Rows, times: Int64, items: Float32) -> Float64:
+    """What the blocks say of one user, centred: float64 [width]."""
+    said: list[Float32] = []
+
+    class Reader(SequenceEncoder):
+        def _block(self, *given: Any) -> Float32:
+            said.append(super()._block(*given))
+            return said[-1]
+
+    Reader(towers.shape, towers.weights, towers.factor_model).encode_users(row, times, items)
+    last = said[-1][0, -1].astype(np.float64)
+    centred: Float64 = last - last.mean()
+    return centred
+
+
+def test_in_a_context_items_add_as_much_as_it_makes_of_them(
+    trained: SequenceEncoder, features: Float32
+) -> None:
+    rows, times, following = circle(200, seed=9)
+    items, row = trained.encode_items(features), rows.slice(0, 1)
+    own, item = times[: row.entries], items[following[0]]
+    scale = np.random.default_rng(4).normal(size=(4, CONFIG.width)).astype(np.float32)
+    weights = {**trained.weights, "context_scale": scale, "context_shift": scale}
+    vocabulary = ContextVocabulary(columns={"device": ("phone", "tablet")})
+    knowing = replace(trained, weights=weights, contexts=vocabulary)
+    codes = vocabulary.codes_of({"device": "tablet"})
+    found = history_parts_in_order(knowing, row, own, items, item, codes)
+    expected = history_parts_in_order(trained, row, own, items, item * (1 + scale[codes[0]]))
+    npt.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_nothing_is_owed_to_an_empty_history(trained: SequenceEncoder, features: Float32) -> None:
+    items = trained.encode_items(features)
+    nobody = Rows(np.arange(1), np.zeros(2, np.int64), np.zeros(0, np.int32), np.zeros(0))
+    assert not len(history_parts_in_order(trained, nobody, np.zeros(0), items, items[3]))
 
 
 def test_numpy_embeds_as_torch_does(trained: SequenceEncoder, features: Float32) -> None:

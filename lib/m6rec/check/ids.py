@@ -103,19 +103,32 @@ def written_with_exponent(ids: Iterable[str]) -> list[str]:
     return [text for text in ids if _WITH_EXPONENT.fullmatch(text.strip())]
 
 
-def equal_as_numbers(*tables: Iterable[str]) -> tuple[str, str] | None:
-    """Two ids, of one table or two, that are the same number and not the same text."""
-    seen: dict[str, str] = {}
-    for ids in tables:
-        for text in ids:
-            digits = text.replace(",", "") if GROUPED_DIGITS.fullmatch(text) else text
-            number = integer_form(digits)
-            if _INTEGER.fullmatch(digits) is None:
-                continue
-            other = seen.setdefault(number, text)
-            if other != text:
-                return other, text
-    return None
+@dataclass(frozen=True)
+class EqualNumbers:
+    """Ids that are the same number as others and not the same text.
+
+    Attributes:
+        pair: the first two.
+        share: of all ids, of those that have others like them.
+    """
+
+    pair: tuple[str, str]
+    share: float
+
+
+def equal_as_numbers(*tables: Iterable[str]) -> EqualNumbers | None:
+    """The ids, of one table or two, that are the same number and not the same text."""
+    texts = dict.fromkeys(text for ids in tables for text in ids)
+    forms: dict[str, list[str]] = defaultdict(list)
+    for text in texts:
+        digits = text.replace(",", "") if GROUPED_DIGITS.fullmatch(text) else text
+        if _INTEGER.fullmatch(digits) is not None:
+            forms[integer_form(digits)].append(text)
+    several = [alike for alike in forms.values() if len(alike) > 1]
+    if not several:
+        return None
+    first, second, *_ = several[0]
+    return EqualNumbers((first, second), sum(map(len, several)) / len(texts))
 
 
 # What two ids that look alike may differ in, and how it is taken away.

@@ -10,6 +10,7 @@ from m6rec.check.findings import ColumnView, Finding, Place, Severity
 from m6rec.check.ids import (
     DOMAIN_END,
     GROUPED_DIGITS,
+    EqualNumbers,
     equal_as_numbers,
     fractions_among,
     id_text,
@@ -47,6 +48,8 @@ from m6rec.errors import likely_spelling
 # The shares of rows without an id, and without another value that an event needs, above which they
 # are reported. Some rows without an id are found in most tables.
 _MISSING_IDS, _MISSING_VALUES = 0.5, 0.05
+# The share of ids that are equal as numbers above which they are a way of writing and no dirt.
+_FEW_EQUAL_NUMBERS = 0.05
 
 
 def findings_of_ids(
@@ -99,9 +102,9 @@ def findings_of_ids(
         remedy = settings_that_unify(alike.differences)
         yield Finding("warning", place, f"has {words}, such as {example}", remedy)
     yield from _of_wrapped_ids(ids, place)
-    pair = equal_as_numbers(ids) if column.group == "text" else None
-    if pair is not None:
-        yield equal_numbers(place, pair)
+    equal = equal_as_numbers(ids) if column.group == "text" else None
+    if equal is not None:
+        yield equal_numbers(place, equal, settings)
 
 
 def findings_of_missing(
@@ -211,14 +214,22 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def equal_numbers(place: Place, pair: tuple[str, str], other: str = "") -> Finding:
-    """The problem that two ids are one number; the first stands in `other` where that is given."""
+def equal_numbers(
+    place: Place, equal: EqualNumbers, settings: InteractionsConfig, other: str = ""
+) -> Finding:
+    """Ids that are one number; the first of the two stands in `other` where that is given.
+
+    A few may be dirt, which is in the first rows of one day and not of another, and no reason to
+    stop a run. Nor are ids that are to be told apart by the configuration.
+    """
+    pair = equal.pair
     where = f", of {other}," if other else ""
-    remedy = "set interactions.normalise_ids: integer"
+    remedy = "set interactions.normalise_ids: integer, or none if they are two"
     if any(map(GROUPED_DIGITS.fullmatch, pair)):
         remedy = "write all without signs between thousands in the source"
+    is_stated = "normalise_ids" in settings.model_fields_set
     return Finding(
-        "problem",
+        "warning" if is_stated or equal.share <= _FEW_EQUAL_NUMBERS else "problem",
         place,
         f"holds {shown(pair[1])}, which is the same number as {shown(pair[0])}{where} but another"
         " id",

@@ -219,7 +219,8 @@ class InteractionsConfig(Section):
     normalise_ids: NormaliseIds = Field(
         default="none",
         description="Whether ids that are whole numbers are written as such in all tables"
-        " (`integer`), so that `17850.0` and `017850` are `17850`.",
+        " (`integer`), so that `17850.0` and `017850` are `17850`. Where many ids are the same"
+        " number, a run stops until this is set; with `none` they are several ids.",
     )
     trim_ids: bool = Field(
         default=False,

@@ -21,7 +21,7 @@ from m6rec.kernels.arrays.contexts import Context
 from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Float64, Int32
 from m6rec.kernels.ranking.attribution import listed_items
-from m6rec.kernels.ranking.members import DotMember, UserBlock
+from m6rec.kernels.ranking.members import DotMember, Member, OwnMembers, UserBlock
 from m6rec.kernels.ranking.scoring import RepresentedUsers, in_context, part_scores, represent
 from m6rec.kernels.ranking.support import PartOfScore, factors_of_parts, parts_of_scores
 from m6rec.spark.arrow_rows import list_column
@@ -35,6 +35,8 @@ from m6rec.stages.ranking.lists import (
 )
 from m6rec.towers.attribution import history_parts
 from m6rec.towers.encoder import TowerUserEncoder
+from m6rec.towers.sequence_attribution import history_parts_in_order
+from m6rec.towers.sequence_encoder import SequenceUserEncoder
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ class ItemExplanation:
         masked_by: the rules that keep it out of the list, in words.
         parts: of the members, the largest first.
         history: of the user's items, added up over the members, the largest first.
-        undivided: the share of what is not owed to the user's items, such as popularity and what
-            features of the user say, or cannot be divided among them.
+        undivided: the share of what is not owed to the user's items, such as popularity, what
+            features of the user say, and the length of the history.
         was_passed_over: whether it is not in the list though its score would do, since re-ranking
             or a quota chose others.
         lowest: the title of the list's item of the lowest score, where this is higher than that of
@@ -183,6 +185,7 @@ class _Scored:
 
     Attributes:
         scoring, block, users: the user.
+        context: in which the user is ranked.
         whole: float32 [items] by member.
         totals: float64 [items].
         allowed: bool [items]; what the user's list may hold.
@@ -192,6 +195,7 @@ class _Scored:
     scoring: Scoring
     block: UserBlock
     users: RepresentedUsers
+    context: Context | None
     whole: Mapping[str, Float32]
     totals: Float64
     allowed: npt.NDArray[np.bool_]
@@ -212,7 +216,9 @@ class _Scored:
         allowed = ~scoring.masked_items
         allowed[masked.item_indices] = False
         best, _ = best_lists(scoring, prepared, users, block.rows, masked)
-        return _Scored(scoring, block, users, whole, totals, allowed, best[0][best[0] >= 0])
+        return _Scored(
+            scoring, block, users, context, whole, totals, allowed, best[0][best[0] >= 0]
+        )
 
     def rank_of(self, item: int) -> int:
         """The item's place among those that the list may hold; equal scores go as in lists.
@@ -254,13 +260,26 @@ class _Scored:
         found = parts_of_scores(blend, members, self.users, self.block, one, counts, parts)
         factors = factors_of_parts(blend, self.users, one, counts)
         for name, part in found.items():
-            member = members[name]
-            if isinstance(member, DotMember) and isinstance(member.encoder, TowerUserEncoder):
-                features = self.block.features
-                vector = member.item_vectors[item]
-                shares = history_parts(member.encoder.pairs, self.block.rows, features, vector)
+            shares = self._shares_of_towers(members[name], item)
+            if shares is not None:
                 found[name] = replace(part, history=factors[name][0] * shares)
         return found
+
+    def _shares_of_towers(self, member: Member | OwnMembers, item: int) -> Float64 | None:
+        """What each of the user's items adds to the towers' score; None of other members."""
+        if not isinstance(member, DotMember):
+            return None
+        block, encoder, vector = self.block, member.encoder, member.item_vectors[item]
+        if isinstance(encoder, TowerUserEncoder):
+            return history_parts(encoder.pairs, block.rows, block.features, vector)
+        if isinstance(encoder, SequenceUserEncoder):
+            towers, codes = encoder.towers, None
+            if self.context is not None:
+                codes = towers.contexts.codes_of(self.context)
+            return history_parts_in_order(
+                towers, block.rows, block.times, encoder.items, vector, codes
+            )
+        return None
 
 
 def _shares(values: Iterable[tuple[str, Any]], speaking: float) -> tuple[Contribution, ...]:

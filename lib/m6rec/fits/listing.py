@@ -65,6 +65,7 @@ def read_explaining(fit: Fit) -> Explaining:
         attributes=words.attributes,
         attribute_names=words.attribute_names,
         item_ids=words.item_ids,
+        whole_ids=words.whole_ids,
         titles=words.titles,
         reasons=settings.count,
         generated_at=datetime.now(UTC),

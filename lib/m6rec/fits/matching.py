@@ -203,10 +203,10 @@ def _of_numbers(
     for side, name in names.items():
         column = _column_of_interactions(side, lookup.config)
         own, theirs = lookup.ids(main, column), lookup.ids(table, name)
-        pair = equal_as_numbers(own, theirs)
-        if pair is not None and equal_as_numbers(own) is None and equal_as_numbers(theirs) is None:
-            where = f"column {column} of the interactions"
-            yield equal_numbers(table.place.of(name), pair, where)
+        equal = equal_as_numbers(own, theirs)
+        if equal is not None and equal_as_numbers(own) is None and equal_as_numbers(theirs) is None:
+            where, settings = f"column {column} of the interactions", lookup.config.interactions
+            yield equal_numbers(table.place.of(name), equal, settings, where)
 
 
 def _of_attributes(

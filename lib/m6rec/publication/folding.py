@@ -19,6 +19,7 @@ from functools import cached_property
 from threading import RLock
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
@@ -421,18 +422,26 @@ class FoldIn:
         # from one that was kept.
         users = events.column(c.USER_ID).unique().drop_null().to_pylist()
         refused = Counter(events.column(c.REASON).drop_null().to_pylist())
+        kept = events.filter(pc.is_null(events.column(c.REASON)))
         with self._lock:
-            self._fold(batch_id, users, events.column(c.ITEM_ID).to_pylist(), refused)
+            self._fold(batch_id, users, kept.column(c.ITEM_ID).to_pylist(), refused)
             self._compact()
 
     def _fold(
         self,
         batch_id: int,
         users: Sequence[str],
-        items: Sequence[str | None],
+        items: Sequence[str],
         refused: Mapping[str, int],
     ) -> None:
-        """List users anew, and once more if another run is published meanwhile."""
+        """List users anew, and once more if another run is published meanwhile.
+
+        Args:
+            batch_id: of the batch.
+            users: of its events.
+            items: of its events that cleaning keeps.
+            refused: how many events it refuses, by reason.
+        """
         while True:
             followed = self.catch_up()
             self._follow_rules(followed)
@@ -473,16 +482,17 @@ class FoldIn:
         followed: Followed,
         batch_id: int,
         users: Sequence[str],
-        items: Sequence[str | None],
+        items: Sequence[str],
         refused: Mapping[str, int],
     ) -> None:
+        events = len(items) + sum(refused.values())
         started_at = datetime.now(UTC)
         made = self._replace_lists(followed, batch_id, users) if users else _Made(0, None)
         row = {
             "query_id": self._query_id,
             "batch_id": batch_id,
             "publication": followed.publication,
-            "events": len(items),
+            "events": events,
             "refused": sum(refused.values()),
             c.USERS: len(users),
             "new_users": made.new_users,
@@ -499,14 +509,14 @@ class FoldIn:
         seconds = (datetime.now(UTC) - started_at).total_seconds()
         name = "catching up" if batch_id == CATCHING_UP else f"batch {batch_id}"
         print(
-            f"fold_in: {name}: {len(items)} events{_refusals(refused)}, lists of {len(users)} users"
-            f" in {seconds:.1f} s{self._passed_over(batch_id, items)}",
+            f"fold_in: {name}: {events} events{_refusals(refused)}, lists of {len(users)} users"
+            f" in {seconds:.1f} s{self._passed_over(batch_id, events)}",
             flush=True,
         )
 
-    def _passed_over(self, batch_id: int, items: Sequence[str | None]) -> str:
+    def _passed_over(self, batch_id: int, events: int) -> str:
         """What became of commits that have brought no event."""
-        if items or batch_id == CATCHING_UP or self.config.fold_in.change_feed:
+        if events or batch_id == CATCHING_UP or self.config.fold_in.change_feed:
             return ""
         return (
             " (a commit that changes or deletes rows, or writes the table anew, is passed over;"
@@ -623,5 +633,5 @@ def _refusals(refused: Mapping[str, int]) -> str:
     return f" ({sum(refused.values())} refused: {reasons})" if refused else ""
 
 
-def _share_outside(items: Sequence[str | None], seen: frozenset[str]) -> float | None:
+def _share_outside(items: Sequence[str], seen: frozenset[str]) -> float | None:
     return sum(item not in seen for item in items) / len(items) if items else None

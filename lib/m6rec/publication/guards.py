@@ -92,7 +92,9 @@ GUARDS = (
     ),
     GuardRecord("duplicate_items", AT_MOST, "items of catalogue that stand twice in a user's list"),
     GuardRecord(
-        "coverage", AT_LEAST, "coverage in table metrics, and the weights of the hybrid's members"
+        "coverage",
+        AT_LEAST,
+        "the items of recommendations, and where the hybrid is listed the weights of its members",
     ),
     GuardRecord(
         "top_items", AT_MOST, "the most listed items, and events of bots or campaigns behind them"

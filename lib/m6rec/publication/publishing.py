@@ -195,6 +195,23 @@ def read_published(spark: SparkSession, location: str, name: str) -> DataFrame:
     return own.read(name)
 
 
+def is_folded_in(lakehouse: Lakehouse, user_id: str) -> bool:
+    """Whether readers see lists of the user that are newer than those of the run, and of its own.
+
+    Job `fold_in` makes such lists, of the run that is published.
+    """
+    if not lakehouse.by_path or not lakehouse.exists(PUBLISHED):
+        return False
+    of_user = F.col(c.USER_ID) == user_id
+    published = lakehouse.delta_table(PUBLISHED).toDF()
+    own = lakehouse.read("recommendations").where(of_user)
+    seen = published.where(of_user & (F.col(c.RUN_ID) == lakehouse.run_id))
+    made, seen_since = (
+        frame.agg(F.max(c.GENERATED_AT).alias("at")).collect()[0]["at"] for frame in (own, seen)
+    )
+    return seen_since is not None and (made is None or seen_since > made)
+
+
 def _rows_of_run_and_publications(lakehouse: Lakehouse) -> list[Row]:
     """The rows of `runs` of this run, and those of all publications, by one query."""
     of_run = {c.RUN_ID: (lakehouse.run_id,)}

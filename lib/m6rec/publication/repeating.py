@@ -1,10 +1,10 @@
 """Make a run again from what it was made of, and tell whether its lists come out the same."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pyspark.sql import Column, DataFrame, Row
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -23,7 +23,7 @@ from m6rec.runs import (
     work_of_run,
 )
 from m6rec.schemas import RECOMMENDATIONS_TABLE
-from m6rec.spark.sources import at_versions
+from m6rec.spark.sources import at_versions, time_of_version
 
 _INDICES = ("user_index", "item_index")
 _KEY = RECOMMENDATIONS_TABLE.key
@@ -88,6 +88,7 @@ def repetition_of(original: Lakehouse, run_id: str) -> Repetition:
         for key, source, _ in sources_of(given)
         if key not in versions
     ]
+    doubts += _made_anew(original.spark, given, versions, work)
     if forgotten:
         doubts.append(_BRINGS_USERS_BACK)
     if first["code_version"] != versions_in_use():
@@ -97,6 +98,24 @@ def repetition_of(original: Lakehouse, run_id: str) -> Repetition:
     if config.evaluate.compare_with_run is not None:
         config = config.replaced({"evaluate.compare_with_run": None})
     return Repetition(config, lakehouse, tuple(doubts))
+
+
+def _made_anew(
+    spark: SparkSession, given: Config, versions: Mapping[str, int], work: Sequence[Row]
+) -> Iterator[str]:
+    """Which tables are not those that the run read, by when their versions were committed.
+
+    A version that the run read was there when its first job ended.
+    """
+    read_by = min(row["finished_at"] for row in work if row["finished_at"])
+    for key, source, _ in sources_of(given):
+        version = versions.get(key)
+        committed_at = None if version is None else time_of_version(spark, source, version)
+        if committed_at is not None and committed_at > read_by:
+            yield (
+                f"{key} ({source.name}) has been made anew since, and version {version} of it is"
+                " another than the one that the run read"
+            )
 
 
 def given_of_run(original: Lakehouse, work: Sequence[Row]) -> Config:

@@ -10,7 +10,7 @@ The shares are exact: those of all history items add up to the score.
 - Of a sum over neighbours v, sum_v sim(u, v) r_vj, an item gets what it adds to the similarities.
 
 Content and towers are not divided here: content is told by attributes, and towers are no sums (job
-`explain` divides them by `towers.attribution`).
+`explain` divides them by `towers.attribution` and `towers.sequence_attribution`).
 
 A cell holds what one history item adds to a member's score of one listed item. Cells are ordered by
 user, then by listed item, then by history item.

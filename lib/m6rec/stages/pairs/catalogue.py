@@ -8,6 +8,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
+from m6rec.check.ids import text_within
 from m6rec.kernels.arrays.domains import Domain, domains_of
 from m6rec.kernels.arrays.strings import Strings, pack_strings
 from m6rec.kernels.ranking.explanation import ItemAttributes, item_attributes
@@ -21,11 +22,13 @@ class CatalogueWords:
 
     Attributes:
         item_ids, titles: a string for each item, empty where there is none.
+        whole_ids: the ids with their domains before them, where there are domains.
         attributes: the attributes of each item.
         attribute_names: the words for attribute indices.
     """
 
     item_ids: Strings
+    whole_ids: Strings
     titles: Strings
     attributes: ItemAttributes
     attribute_names: Strings
@@ -100,11 +103,11 @@ def catalogue_words(
         item_features: columns item_index, attributes; None where there are none.
         n_items: number of dense item indices.
     """
-    ids, titles = [""] * n_items, [""] * n_items
-    own = catalogue.select(c.ITEM_INDEX, owners_id().alias(c.ITEM_ID), "title")
+    ids, titles, domains = ([""] * n_items for _ in range(3))
+    own = catalogue.select(c.ITEM_INDEX, owners_id().alias(c.ITEM_ID), "title", c.DOMAIN)
     words = collected_table(own, n_items * BYTES_OF_WORDS).to_pydict()
-    for item, item_id, title in zip(*words.values(), strict=True):
-        ids[item], titles[item] = item_id, title or ""
+    for item, item_id, title, domain in zip(*words.values(), strict=True):
+        ids[item], titles[item], domains[item] = item_id, title or "", domain or ""
     attributes: list[list[str]] = [[] for _ in range(n_items)]
     if item_features is not None:
         described = item_features.where(F.size(c.ATTRIBUTES) > 0)
@@ -115,8 +118,14 @@ def catalogue_words(
     names = sorted({name for one in attributes for name in one})
     position = {name: index for index, name in enumerate(names)}
     indices = [[position[name] for name in one] for one in attributes]
+    packed = pack_strings(ids)
+    whole = packed
+    if any(domains):
+        both = zip(domains, ids, strict=True)
+        whole = pack_strings([text_within(*one) if one[0] else one[1] for one in both])
     return CatalogueWords(
-        pack_strings(ids),
+        packed,
+        whole,
         pack_strings(titles),
         item_attributes(indices, len(names), len(words[c.ITEM_INDEX])),
         pack_strings(names),

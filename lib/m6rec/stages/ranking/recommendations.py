@@ -73,6 +73,7 @@ class Explaining:
     Attributes:
         attributes: the items' attributes.
         attribute_names, item_ids, titles: the words for attribute and item indices.
+        whole_ids: the ids with their domains before them, where there are domains.
         reasons: how many reasons an item gets at most.
         generated_at: the time of the run.
         sentences: the template of each kind of reason, with `taste` and `others` in place of kind
@@ -84,6 +85,7 @@ class Explaining:
     attributes: ItemAttributes
     attribute_names: Strings
     item_ids: Strings
+    whole_ids: Strings
     titles: Strings
     reasons: int
     generated_at: datetime.datetime
@@ -302,10 +304,12 @@ class _Words:
     @staticmethod
     def of(explaining: Explaining) -> "_Words":
         item_ids, titles = _string_array(explaining.item_ids), _string_array(explaining.titles)
+        # Items of two domains may have one id.
+        whole_ids = _string_array(explaining.whole_ids)
         titles = pc.if_else(pc.equal(titles, ""), pa.scalar(None, pa.string()), titles)
         attributes = _string_array(explaining.attribute_names)
         phrases = pa.array(_PHRASES, pa.string())
-        values = pa.concat_arrays([pc.coalesce(titles, item_ids), attributes, phrases])
+        values = pa.concat_arrays([pc.coalesce(titles, whole_ids), attributes, phrases])
         return _Words(item_ids, titles, values, len(item_ids))
 
 
