@@ -37,6 +37,9 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         return
     deadline = time.monotonic() + config.ablation.seconds
     fit = Fit(lakehouse, config, c.SELECTION)
+    if not fit.models_of("towers"):
+        print("ablate: the run has trained no towers", flush=True)
+        return
     expected = _seconds_of_training(fit)
     parts = config.ablation.tower_parts
     affordable = parts[: int(config.ablation.seconds // max(expected, 1e-3))]

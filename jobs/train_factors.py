@@ -13,9 +13,9 @@ from m6rec.command_line import command_line
 from m6rec.config.run import Config
 from m6rec.fits.earlier import EarlierRun
 from m6rec.fits.fit import Fit, fits_of, model_row
+from m6rec.fits.needs import needs_of_run
 from m6rec.job_records import TRAIN_FACTORS
 from m6rec.lakehouse import Lakehouse
-from m6rec.rankers import models_trained_by
 from m6rec.runs import Job
 from m6rec.spark.places import remove_folder
 from m6rec.stages.training.factor_models import model_to_frame
@@ -33,9 +33,12 @@ def run(
 
     Where there is an earlier run, ALS starts from its factors.
     """
-    if models is None:
-        models = models_trained_by(TRAIN_FACTORS.name, config.trained_rankers)
     trained = fits_of(lakehouse, config, fits)
+    if models is None:
+        models = needs_of_run(trained[0].settings).factors
+    if not models:
+        print("train_factors: no ranker of the config needs any", flush=True)
+        return
     list(lakehouse.run_calls([partial(_train_fit, fit, models, earlier) for fit in trained]))
     # Checkpoints are deleted only after all fits, because MLlib has one folder for them in a
     # session, that of the fit which began last.

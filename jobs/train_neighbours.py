@@ -12,9 +12,9 @@ from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config.run import Config
 from m6rec.fits.fit import Fit, fits_of
+from m6rec.fits.needs import needs_of_run
 from m6rec.job_records import TRAIN_NEIGHBOURS
 from m6rec.lakehouse import Lakehouse
-from m6rec.rankers import models_trained_by
 from m6rec.runs import Job
 from m6rec.stages.training.gram import matrix_statistics
 from m6rec.stages.training.item_weights import item_weights_to_frame
@@ -28,9 +28,12 @@ def run(
     models: Sequence[str] | None = None,
 ) -> None:
     """Train the item-item weights of each fit: all that any ranker needs, or those of `models`."""
-    if models is None:
-        models = models_trained_by(TRAIN_NEIGHBOURS.name, config.trained_rankers)
     trained = fits_of(lakehouse, config, fits)
+    if models is None:
+        models = needs_of_run(trained[0].settings).neighbours
+    if not models:
+        print("train_neighbours: no ranker of the config needs any", flush=True)
+        return
     list(lakehouse.run_calls([partial(_train_fit, fit, models) for fit in trained]))
 
 

@@ -16,6 +16,7 @@ from m6rec.config.run import Config
 from m6rec.fits.contexts import context_vocabulary
 from m6rec.fits.earlier import EarlierRun
 from m6rec.fits.fit import Fit, fits_of, model_row
+from m6rec.fits.needs import needs_of_run
 from m6rec.fits.towers import (
     TowerInputs,
     tower_inputs,
@@ -46,7 +47,10 @@ def run(
     `chosen_epochs` are given, by model, only these models are trained, for so many epochs, of which
     towers of an earlier run go through the last ones alone.
     """
-    models = config.tower_models if chosen_epochs is None else tuple(chosen_epochs)
+    models = needs_of_run(config).towers if chosen_epochs is None else tuple(chosen_epochs)
+    if not models:
+        print("train_towers: no ranker of the config needs any", flush=True)
+        return
     # The longest training begins first, and the others share the slots that it leaves.
     models = tuple(sorted(models, key=lambda model: model != SEQUENCE))
     best_epochs: dict[str, int | None] = {

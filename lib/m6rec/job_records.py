@@ -176,7 +176,7 @@ TRAIN_HYBRID = JobRecord(
 )
 TRAIN_RATINGS = JobRecord(
     "train_ratings",
-    reads=("splits", "item_index"),
+    reads=("user_item_matrix", "splits", "item_index"),
     writes=("rating_predictions", "models"),
     sections=(*_PREPARED, "ratings"),
 )

@@ -8,7 +8,7 @@ import pytest
 from m6rec.config.run import Config, parse_config
 from m6rec.errors import ConfigError
 from m6rec.fits.choices import keys_that_differ
-from m6rec.fits.needs import Needs, needs_of
+from m6rec.fits.needs import Needs, needs_of, needs_of_run
 from m6rec.publication.nights import duration, is_due, warning_of_test
 
 ITEMS = {"items": {"source": {"path": "items.csv", "format": "csv"}, "id": "sku"}}
@@ -71,6 +71,18 @@ def test_only_what_members_rank_by_is_trained(
     members: tuple[str, ...], sections: dict[str, Any], expected: Needs
 ) -> None:
     assert needs_of(members, config_with(**sections)) == expected
+
+
+def test_a_run_that_chooses_trains_what_it_measures_blends_or_lists() -> None:
+    few = {"evaluate": {"rankers": ["als", "popularity"]}, "recommend": {"ranker": "als"}}
+    needs = needs_of_run(config_with(**few, hybrid={"members": ["item_neighbours"]}))
+    assert (needs.factors, needs.neighbours, needs.towers) == (("als",), ("item_neighbours",), ())
+    # Content neighbours stand in for cold items, for which a night would take over earlier ones.
+    needs = needs_of_run(config_with(**few, hybrid={"members": ["als"]}, features=ITEMS))
+    assert (needs.neighbours, needs.features, needs.carried) == (("content_neighbours",), True, ())
+    # By default the hybrid may blend all members.
+    needs = needs_of_run(config_with(**few))
+    assert (needs.factors, needs.towers) == (("svd", "als"), ("svd", "als"))
 
 
 def test_the_keys_that_choices_rest_on_are_named_where_they_differ() -> None:

@@ -28,7 +28,7 @@ from m6rec.config.search import MEASURED_ON, RANGE, TUNABLE, Choice, Range, Tune
 from m6rec.config.towers import CLOCK, TowersConfig
 from m6rec.errors import ConfigError, likely_spelling
 from m6rec.fingerprints import fingerprint_of
-from m6rec.rankers import FUSION, HYBRID, MEMBER_NAMES, MLLIB_ALS, SEQUENCE, Need, ranker_named
+from m6rec.rankers import FUSION, HYBRID, MLLIB_ALS, SEQUENCE, Need, ranker_named
 
 # Where the dimensions of a search stand.
 _SEARCH = ("tune", "search")
@@ -477,11 +477,6 @@ class Config(Section):
         if not self.ranks_repeats:
             keys["repeats"] = "recommend.rules.mask_seen: false"
         return [keys[need] for need in sorted(ranker_named(ranker).needs) if need in keys]
-
-    @property
-    def trained_rankers(self) -> tuple[str, ...]:
-        """The rankers whose models a run trains: all possible members, and the evaluated ones."""
-        return self.usable(tuple(dict.fromkeys((*MEMBER_NAMES, *self.evaluate.rankers))))
 
     @property
     def hybrid_members(self) -> tuple[str, ...]:

@@ -1,9 +1,10 @@
-"""What has to be trained for the members of one ranker, and nothing else."""
+"""What has to be trained for the rankers of a night or of a whole run, and nothing else."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from m6rec.config.run import Config
+from m6rec.fits.members import member_names_of
 from m6rec.job_records import TRAIN_FACTORS, TRAIN_NEIGHBOURS, TRAIN_TOWERS
 from m6rec.rankers import Ranker, models_trained_by, ranker_named
 
@@ -65,6 +66,18 @@ def needs_of(members: Iterable[str], config: Config) -> Needs:
             features = True
     trained = models_trained_by(TRAIN_NEIGHBOURS.name, neighbours)
     return Needs(names, factors, trained, towers, features, carried)
+
+
+def needs_of_run(config: Config) -> Needs:
+    """What a run that chooses needs: for all that is measured, the hybrid's members and its lists.
+
+    Args:
+        config: with chosen settings.
+    """
+    named = (*config.hybrid_members, *config.evaluate.rankers, config.recommend.ranker)
+    needs = needs_of(member_names_of(config.usable(named), config), config)
+    neighbours = models_trained_by(TRAIN_NEIGHBOURS.name, (*needs.neighbours, *needs.carried))
+    return replace(needs, neighbours=neighbours, features=True, carried=())
 
 
 def _has_stand_ins(ranker: Ranker, config: Config) -> bool:
