@@ -289,8 +289,9 @@ RECOMMENDATIONS_TABLE = _table(
     " item, whose content speaks for it), `popular` (with all users, or those of the segment),"
     " `model` (nothing can be named) or `mix` (nothing speaks for the item, which diversity or"
     " calibration chose for the mix of the list). Its share is that of all that speaks for the"
-    " item. `sentences` says the reasons in the language of `recommend.reasons.language`, and is"
-    " null without one. Rows without a user are the list for whoever is unknown, of what is most"
+    " item, and no forecast: without the named item the score may fall by less, as others then"
+    " speak more. `sentences` says the reasons in the language of `recommend.reasons.language`, and"
+    " is null without one. Rows without a user are the list for whoever is unknown, of what is most"
     " popular: with everyone, where `segment` is null, or among the users of a segment.",
     (c.USER_ID, c.SEGMENT, c.CONTEXT, c.DOMAIN, c.RANK),
     {
