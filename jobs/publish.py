@@ -114,10 +114,9 @@ def _refuse_what_readers_went_back_from(lakehouse: Lakehouse, config: Config) ->
     history = publications(lakehouse)
     was_seen = any(one.run_id == kept.kept_from for one in history)
     if was_seen and kept.kept_from not in runs_followed(history):
-        raise GuardError(
-            f"run {lakehouse.run_id} is not published, and readers see the lists that they saw"
-            f" before: it goes on from run {kept.kept_from}, from which publish --rollback has gone"
-            f" back; to publish it all the same, give publish --run-id {lakehouse.run_id}"
+        raise _not_published(
+            lakehouse.run_id,
+            f"it goes on from run {kept.kept_from}, from which publish --rollback has gone back",
         )
 
 
@@ -131,11 +130,14 @@ def _refuse_an_older_run(lakehouse: Lakehouse, seen: str | None) -> None:
         return
     of_run, of_seen = map(jobs_of_run, (lakehouse, lakehouse.for_run(seen)))
     if start_of_work(of_run) < start_of_work(of_seen):
-        raise GuardError(
-            f"run {lakehouse.run_id} is not published, and readers see the lists that they saw"
-            f" before: it was begun before run {seen}, which they see; to publish it all the same,"
-            f" give publish --run-id {lakehouse.run_id}"
-        )
+        raise _not_published(lakehouse.run_id, f"it was begun before run {seen}, which they see")
+
+
+def _not_published(run_id: str, why: str) -> GuardError:
+    return GuardError(
+        f"run {run_id} is not published, and readers see the lists that they saw before: {why};"
+        f" to publish it all the same, give publish --run-id {run_id}"
+    )
 
 
 def main(

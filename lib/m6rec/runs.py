@@ -20,11 +20,12 @@ from typing import Any
 
 import numpy as np
 import pyspark
-from pyspark.sql import Row
+from pyspark.sql import Row, SparkSession
 from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
 from m6rec import __version__
 from m6rec import columns as c
+from m6rec.config.base import TableSource
 from m6rec.config.reading import keys_of_differences, some_of, value_at
 from m6rec.config.run import Config, sources_of
 from m6rec.errors import ConfigError, DataError
@@ -47,7 +48,12 @@ from m6rec.spark.failures import saying_what_failed, unforeseen
 from m6rec.spark.local_delta import Condition
 from m6rec.spark.messages import keep_trace, say
 from m6rec.spark.session import starting_workers
-from m6rec.spark.sources import at_versions, session_for_sources, source_versions
+from m6rec.spark.sources import (
+    at_versions,
+    session_for_sources,
+    source_versions,
+    time_of_version,
+)
 
 STARTED = "started"
 FINISHED = "finished"
@@ -413,6 +419,28 @@ def sources_of_run(lakehouse: Lakehouse, config: Config, jobs: Sequence[Row]) ->
             recorded: dict[str, int] = row["sources"]
             return recorded
     return source_versions(lakehouse.spark, config)
+
+
+def is_made_anew(
+    spark: SparkSession, source: TableSource, version: int, jobs: Sequence[Row]
+) -> bool | None:
+    """Whether a version of an owner's table is not the one that a run has read under that number.
+
+    The run's first job has read it, which may have been committed while that job ran. One that was
+    committed after the job's end belongs to a table that was made anew. None where it cannot be
+    told: the version is gone, or no job has ended.
+
+    Args:
+        spark: the session.
+        source: the table.
+        version: that the run has read.
+        jobs: the run's rows of `runs`.
+    """
+    committed_at = time_of_version(spark, source, version)
+    read_by = min((row["finished_at"] for row in jobs if row["finished_at"]), default=None)
+    if committed_at is None or read_by is None:
+        return None
+    return bool(committed_at > read_by)
 
 
 def as_read_by(lakehouse: Lakehouse, config: Config) -> Config:

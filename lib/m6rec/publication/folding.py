@@ -38,7 +38,7 @@ from m6rec.publication.following import Followed
 from m6rec.publication.publishing import publications, run_of_note
 from m6rec.publication.replacing import PublishedLists, frame_of_users
 from m6rec.publication.scoring import list_maker_of
-from m6rec.runs import sources_of_run, users_forgotten_since, work_of_run
+from m6rec.runs import is_made_anew, sources_of_run, users_forgotten_since, work_of_run
 from m6rec.schemas import FOLD_IN_BATCHES_TABLE, RUNS_TABLE
 from m6rec.spark.deletion_vectors import RowsOfKeys
 from m6rec.spark.failures import CHANGE_FEED, THROWN, following_table, unforeseen
@@ -52,7 +52,6 @@ from m6rec.spark.sources import (
     inferred_format,
     session_for_sources,
     source_version,
-    time_of_version,
     with_columns,
 )
 from m6rec.spark.values import owner_column
@@ -383,13 +382,8 @@ class FoldIn:
         latest = source_version(self.spark, self.source)
         if read is None or latest is None:
             return None
-        committed_at = time_of_version(self.spark, self.source, read)
-        # The run's first job has read this version, which may have been committed while it ran. One
-        # that was committed after the job's end belongs to a table that was made anew.
-        read_by = min((row["finished_at"] for row in work if row["finished_at"]), default=None)
-        if committed_at is None or read_by is None or committed_at > read_by:
-            return None
-        return min(read + 1, latest)
+        is_the_same = is_made_anew(self.spark, self.source, read, work) is False
+        return min(read + 1, latest) if is_the_same else None
 
     def _published_since(self, version: int) -> bool:
         """Whether there may be a publication among the commits up to a version that are new."""

@@ -16,6 +16,7 @@ from m6rec.runs import (
     BESIDE_RUNS,
     FINISHED,
     collected_runs,
+    is_made_anew,
     sources_of_run,
     start_of_work,
     users_forgotten_since,
@@ -23,7 +24,7 @@ from m6rec.runs import (
     work_of_run,
 )
 from m6rec.schemas import RECOMMENDATIONS_TABLE
-from m6rec.spark.sources import at_versions, time_of_version
+from m6rec.spark.sources import at_versions
 
 _INDICES = ("user_index", "item_index")
 _KEY = RECOMMENDATIONS_TABLE.key
@@ -103,15 +104,10 @@ def repetition_of(original: Lakehouse, run_id: str) -> Repetition:
 def _made_anew(
     spark: SparkSession, given: Config, versions: Mapping[str, int], work: Sequence[Row]
 ) -> Iterator[str]:
-    """Which tables are not those that the run read, by when their versions were committed.
-
-    A version that the run read was there when its first job ended.
-    """
-    read_by = min(row["finished_at"] for row in work if row["finished_at"])
+    """Which tables are not those that the run read."""
     for key, source, _ in sources_of(given):
         version = versions.get(key)
-        committed_at = None if version is None else time_of_version(spark, source, version)
-        if committed_at is not None and committed_at > read_by:
+        if version is not None and is_made_anew(spark, source, version, work):
             yield (
                 f"{key} ({source.name}) has been made anew since, and version {version} of it is"
                 " another than the one that the run read"

@@ -77,12 +77,8 @@ def _parts_of_places(
     own = torch.from_numpy(embedded.astype(np.float64)) * math.sqrt(towers.width)
     own = own + model.gap[torch.from_numpy(gaps.astype(np.int64))].detach()
     path = (along[:, None, None] * own).requires_grad_()
-    length = len(own)
-    mask = torch.ones(length, length, dtype=torch.bool).tril()
-    x = path + model.position[-length:]
-    for block in model.blocks:
-        x = block(x, mask)
-    last = x[:, -1]
+    real = torch.ones(path.shape[:2], dtype=torch.bool)
+    last = model.attend(path + model.position[-len(own) :], real)[:, -1]
     centred = last - last.mean(dim=-1, keepdim=True)
     end = centred[-1].detach()
     scaled = centred / torch.sqrt((end * end).mean() + model.norm.eps)

@@ -142,15 +142,24 @@ class SequenceModel(nn.Module):
         # Its gradient is summed in one order, unlike that of `self.gap[gaps]`.
         gap = nn.functional.embedding(gaps, self.gap)
         x = (scaled + gap) * real[..., None] + self.position[-length:]
-        x = self.dropout(x)
+        read: Tensor = self.norm(self.attend(self.dropout(x), real))
+        return read
+
+    def attend(self, x: Tensor, real: Tensor) -> Tensor:
+        """What the blocks make of each place, before the last norm: float32 [n, l, width].
+
+        Args:
+            x: float32 [n, l, width]; what stands at each place.
+            real: bool [n, l]; where there is an item.
+        """
+        length = x.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
         # A padded place attends to itself, since a softmax over nothing is not a number.
         itself = torch.eye(length, dtype=torch.bool, device=x.device)
         mask = ((causal & real[:, None, :]) | itself)[:, None]
         for block in self.blocks:
             x = block(x, mask)
-        read: Tensor = self.norm(x)
-        return read
+        return x
 
     def in_context(self, users: Tensor, codes: Tensor) -> Tensor:
         """u of users with h, float32 [n, width].

@@ -173,8 +173,7 @@ def judged_by_themselves(
 def named_users(labelled: DataFrame, config: InteractionsConfig) -> DataFrame:
     """user_id of each user whom any row names, be it kept or refused for what else it holds."""
     reason = F.coalesce(c.REASON, F.lit(""))
-    nobody = [id_text(name, config) for name in config.not_a_user]
-    named = ~_blank(c.USER_ID) & ~reason.isin(*_WITHOUT_A_USER) & ~F.col(c.USER_ID).isin(*nobody)
+    named = ~_blank(c.USER_ID) & ~reason.isin(*_WITHOUT_A_USER) & ~_is_nobody(config)
     return labelled.where(named).select(c.USER_ID).distinct()
 
 
@@ -271,8 +270,7 @@ def _judge_rows(
         reason = reason.when(_blank(c.DOMAIN), NO_DOMAIN)
         reason = reason.when(F.col(c.DOMAIN).contains(DOMAIN_END), BAD_DOMAIN)
     if config.not_a_user:
-        nobody = [id_text(name, config) for name in config.not_a_user]
-        reason = reason.when(F.col(c.USER_ID).isin(*nobody), NOT_A_USER)
+        reason = reason.when(_is_nobody(config), NOT_A_USER)
     if config.columns.time is not None:
         time = F.col(c.EVENT_TIME)
         reason = reason.when(time.isNull(), BAD_TIME).when(time > F.lit(now), FUTURE_TIME)
@@ -292,6 +290,11 @@ def _judge_rows(
     accepted = F.col(c.REASON).isNull()
     named = F.when(accepted, within).otherwise(F.col(c.ITEM_ID))
     return judged.withColumn(c.ITEM_ID, named).drop(c.DOMAIN)
+
+
+def _is_nobody(config: InteractionsConfig) -> Column:
+    nobody = [id_text(name, config) for name in config.not_a_user]
+    return F.col(c.USER_ID).isin(*nobody)
 
 
 def _blank(name: str) -> Column:
