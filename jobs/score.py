@@ -2,8 +2,9 @@
 
 The table holds events of the users, with the columns of the config's interactions.columns, or only
 their ids; users of whom no event is given have the history that the run has learned from. Users
-who came after training are folded in. Items that the run does not know are left out and counted.
-The lists have the columns of table recommendations; nothing that is published changes.
+who came after training are folded in, and items that came after it are ranked by their attributes
+in the config's table of items. Events with other items are left out and counted. The lists have the
+columns of table recommendations; nothing that is published changes.
 """
 
 import re

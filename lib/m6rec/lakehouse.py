@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
+from itertools import chain
 from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from delta.tables import DeltaTable
 from pyspark.sql import Column, DataFrame, DataFrameWriter, Row, SparkSession
 from pyspark.sql import functions as F
@@ -98,6 +100,7 @@ class Lakehouse:
         in_memory: the rows of small tables that have been read; None keeps none.
         through_driver: whether the rows of every frame that is written are few enough for the
             driver to hold.
+        added: rows by table that are read as if they were among this run's.
     """
 
     spark: SparkSession
@@ -109,6 +112,7 @@ class Lakehouse:
     background: Executor | None = None
     in_memory: dict[tuple[Any, ...], DataFrame] | None = None
     through_driver: bool = False
+    added: Mapping[str, pa.Table] = field(default_factory=dict)
     _pending: dict[str, list[Future[int]]] = field(default_factory=dict)
     _written: dict[str, int] = field(default_factory=dict)
     _read: dict[str, int] = field(default_factory=dict)
@@ -136,6 +140,16 @@ class Lakehouse:
         takes a single query, for its rows.
         """
         return replace(self, in_memory={}, through_driver=through_driver)
+
+    def with_rows(self, name: str, frame: DataFrame, /, **part: str) -> "Lakehouse":
+        """The same tables, one of which is read as if `frame` had been added to this run's rows.
+
+        `frame` is as for `write`; its rows are few enough for the driver to hold.
+        """
+        rows = arrow_table(self._conform(TABLES[name], frame, self._constants(part)))
+        rows = rows.cast(arrow_schema(TABLES[name].schema))
+        in_memory: dict[tuple[Any, ...], DataFrame] | None = None if self.in_memory is None else {}
+        return replace(self, added={**self.added, name: rows}, in_memory=in_memory, _known={})
 
     def for_run(self, run_id: str) -> "Lakehouse":
         """The tables of another run in the same place."""
@@ -267,8 +281,14 @@ class Lakehouse:
         Raises:
             TableError: the table does not exist; the message names the job that makes it.
         """
-        table = TABLES[name]
         found = self._pin(name, version)
+        stored, added = self._stored(name, found, part), self._added(name, part)
+        if added is None:
+            return stored
+        return stored.unionByName(_frame_of_rows(self.spark, added, TABLES[name].schema))
+
+    def _stored(self, name: str, found: int, part: Mapping[str, str]) -> DataFrame:
+        table = TABLES[name]
         if self.in_memory is None:
             return self._from_files(name, found, part)
         key = (name, found, *sorted(part.items()))
@@ -281,6 +301,15 @@ class Lakehouse:
         frame = self.in_memory[key]
         # Each read gives columns of its own, for a table to be joined with itself.
         return frame.toDF(*frame.columns)
+
+    def _added(self, name: str, part: Mapping[str, str]) -> pa.Table | None:
+        """The rows of `added` that are of a part of a table; None where there are none."""
+        rows = self.added.get(name)
+        if rows is None:
+            return None
+        for column, value in part.items():
+            rows = rows.filter(pc.equal(rows.column(column), value))
+        return rows if rows.num_rows else None
 
     def _from_files(self, name: str, version: int, part: Mapping[str, str]) -> DataFrame:
         reader = self.spark.read.format("delta").option("versionAsOf", version)
@@ -345,7 +374,9 @@ class Lakehouse:
         if snapshot is None or not snapshot.has_files_of(own):
             return collected_batches(self.read(name, None, **part).select(*columns), most_bytes)
         schema = TABLES[name].schema
-        return batches_that_fulfil(snapshot, T.StructType([schema[one] for one in columns]), own)
+        stored = batches_that_fulfil(snapshot, T.StructType([schema[one] for one in columns]), own)
+        added = self._added(name, part)
+        return stored if added is None else chain(stored, added.select(columns).to_batches())
 
     def local_folder(self, name: str) -> Path | None:
         """Where a table lies on the driver's own disk; None where it lies elsewhere."""

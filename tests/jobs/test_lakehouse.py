@@ -271,6 +271,30 @@ def test_columns_for_the_driver_are_those_that_spark_reads(
     assert [row.item_index for row in found()] == [1, 5]
 
 
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_added_rows_are_read_with_those_of_the_run_and_written_nowhere(
+    spark: SparkSession, tmp_path: Path, in_memory: bool
+) -> None:
+    lakehouse = Lakehouse(spark, str(tmp_path), "run")
+    lakehouse = lakehouse.with_tables_in_memory() if in_memory else lakehouse
+    lakehouse.write("catalogue", catalogue(spark, "a"))
+    lakehouse.write("models", models(spark, "svd"), fit="final", kind="factors")
+    before = lakehouse.known("catalogue", "size", DataFrame.count)
+    new = catalogue(spark, "b").withColumn("item_index", F.lit(1))
+    both = lakehouse.with_rows("catalogue", new)
+    both = both.with_rows("models", models(spark, "als"), fit="final", kind="factors")
+    assert item_ids(both) == {"a", "b"}
+    assert both.known("catalogue", "size", DataFrame.count) == before + 1
+    batches = both.batches("catalogue", ("item_index", "item_id"), 1 << 20)
+    rows = [row for batch in batches for row in batch.to_pylist()]
+    by_index = {row["item_index"]: row["item_id"] for row in rows}
+    assert by_index == {0: "a", 1: "b"}
+    named = ("final", "factors", "svd"), ("final", "factors", "als")
+    assert model_names(both) == set(named)
+    assert both.read("models", fit="selection").isEmpty()
+    assert item_ids(lakehouse) == item_ids(Lakehouse(spark, str(tmp_path), "run")) == {"a"}
+
+
 def test_over_few_rows_calls_run_at_once_and_else_when_they_are_asked_for(
     spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 from PIL import Image
@@ -20,6 +21,7 @@ from jobs.pipeline import for_its_size
 from m6rec import columns as c
 from m6rec.config.run import parse_config
 from m6rec.fits.fit import Fit
+from m6rec.fits.later_items import with_later_items
 from m6rec.fits.members import read_members
 from m6rec.kernels.ranking.members import DotMember
 from m6rec.lakehouse import Lakehouse
@@ -92,3 +94,23 @@ def test_images_and_videos_of_items_are_decoded_and_read_by_the_towers(
     own = towers.encode_items(fit.item_matrix(c.FEATURES))
     moved = (member.item_vectors != own).any(axis=1)
     assert moved.any() and not moved[fit.item_counts > 0].any()
+    cold = next(item for item in np.flatnonzero(moved) if pictures[1].present[item])
+    vectors = vectors_of_later_items(fit, items, int(cold), tmp_path / "later.parquet")
+    np.testing.assert_allclose(vectors["copy"], member.item_vectors[cold], atol=1e-5)
+    assert not np.allclose(vectors["unseen"], member.item_vectors[cold], atol=1e-3)
+
+
+def vectors_of_later_items(
+    fit: Fit, items: pd.DataFrame, original: int, place: Path
+) -> dict[str, npt.NDArray[np.float32]]:
+    """The towers' vectors of a copy of an item that came after, and of one without its pictures."""
+    ids = {row[c.ITEM_INDEX]: row[c.ITEM_ID] for row in fit.lakehouse.read("item_index").collect()}
+    copy = items[items["product"] == ids[original]].assign(product="copy")
+    unseen = copy.assign(product="unseen", cover=None, trailer=None)
+    pd.concat([items, copy, unseen]).to_parquet(place, index=False)
+    changed = fit.config.replaced({"features.items.source.path": str(place)})
+    before = Fit(fit.lakehouse, changed, fit.name)
+    after = with_later_items(before, before)
+    member = read_members(after, ("towers_svd",))["towers_svd"]
+    assert after.later is not None and isinstance(member, DotMember)
+    return dict(zip(after.later.item_ids, member.item_vectors[fit.n_items :], strict=True))

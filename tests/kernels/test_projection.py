@@ -10,6 +10,7 @@ from m6rec.kernels.factors.projection import (
     aligned_with,
     along_principal_axes,
     build_factor_model,
+    padded_by_later_items,
     project,
 )
 from tests.matrix_rows import rows_from_scipy
@@ -207,3 +208,21 @@ def test_earlier_factors_of_other_lengths_are_met_as_far_as_they_go() -> None:
             project(turned, rows) @ turned.scored_factors.T, scores, atol=2e-4
         )
     np.testing.assert_allclose(turned.factors, earlier, atol=1e-5)
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_items_that_came_later_change_no_factor_of_a_user(linear: bool) -> None:
+    model = _least_squares()
+    if linear:
+        model = build_factor_model(
+            "svd", model.factors, -model.factors, model.scales, {}, model.interaction_counts
+        )
+    later = padded_by_later_items(model, 3)
+    assert (later.n_items, later.trained_items) == (ITEMS + 3, ITEMS)
+    assert not later.scored_factors[ITEMS:].any()
+    users = project(model, _rows())
+    np.testing.assert_array_equal(project(later, _rows()), users)
+    # An item that nobody had in training says nothing of who has it.
+    matrix = sp.csr_matrix((np.ones(1, np.float32), ([0], [ITEMS + 1])), shape=(1, ITEMS + 3))
+    assert not project(later, rows_from_scipy(matrix))[0].any()
+    assert padded_by_later_items(model, 0) is model

@@ -352,14 +352,11 @@ def _index_of(fit: Fit, side: str, outside_id: str, domain: Domain | None = None
 
 
 def _unknown(fit: Fit, side: str, outside_id: str, domain: Domain | None = None) -> DataError:
-    later = ""
-    if domain is not None:
-        later = f" behind {domain.name}/, without that"
-    if side == "user":
-        later = "; of users who came later, column reasons of the lists of fold_in and score tells"
+    within = "" if domain is None else f" behind {domain.name}/, without that"
     return DataError(
         f"run {fit.lakehouse.run_id} has no {side} {outside_id!r}; give --{side} an id of the"
-        f" column {side}_id of table {side}_index that the run has{later}"
+        f" column {side}_id of table {side}_index that the run has{within}; of {side}s that came"
+        " later, column reasons of the lists of fold_in and score tells"
     )
 
 

@@ -22,7 +22,8 @@ from m6rec.errors import TableError
 from m6rec.files import FilePlace
 from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float32, Int64
-from m6rec.kernels.factors.projection import FactorModel
+from m6rec.kernels.factors.projection import FactorModel, padded_by_later_items
+from m6rec.kernels.neighbours.content_neighbours import LaterItems, joined_by_later
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.lakehouse import Lakehouse
 from m6rec.spark.collecting import BYTES_OF_ITEM
@@ -35,9 +36,13 @@ from m6rec.stages.features.pictures import pictures_of
 from m6rec.stages.features.reading import item_terms
 from m6rec.stages.pairs.catalogue import by_domain, item_domains, masked_by_rules
 from m6rec.stages.pairs.matrix import interaction_counts, sample_users, target_rows
-from m6rec.stages.training.factor_models import MODEL_SCHEMA, model_from_batches
+from m6rec.stages.training.factor_models import (
+    MODEL_SCHEMA,
+    factors_from_batches,
+    model_from_batches,
+)
 from m6rec.stages.training.item_weights import item_weights_from_batches
-from m6rec.towers.pictures import Pictures
+from m6rec.towers.pictures import Pictures, no_pictures
 
 SETTINGS = "settings"
 _FEW_PAIRS = 20_000
@@ -71,6 +76,15 @@ class Fit:
         self._run = _Run(lakehouse, config) if run is None else run
         self._run.fits[name] = self
 
+    def followed_by(self, lakehouse: Lakehouse, later: LaterItems) -> "Fit":
+        """The same fit, whose items are followed by some that came after the run.
+
+        Args:
+            lakehouse: the run's tables, to whose rows those of the later items have been added.
+            later: the items.
+        """
+        return Fit(lakehouse, self.config, self.name, _Run(lakehouse, self.config, later))
+
     def other(self, name: str) -> "Fit":
         """The run's fit of another name, which shares what does not differ between fits."""
         return self._run.fits.get(name) or Fit(self.lakehouse, self.config, name, self._run)
@@ -103,6 +117,16 @@ class Fit:
             TableError: there are none.
         """
         return self._run.n_items
+
+    @property
+    def later(self) -> LaterItems | None:
+        """The last of the items, which came after the run, if any are known."""
+        return self._run.later
+
+    @property
+    def trained_items(self) -> int:
+        """How many of the items the run knows, which come first."""
+        return self.n_items - (0 if self.later is None else len(self.later.item_ids))
 
     @property
     def domains(self) -> tuple[Domain, ...]:
@@ -184,6 +208,27 @@ class Fit:
         return self._run.item_pictures
 
     @property
+    def picture_columns(self) -> tuple[str, ...]:
+        """The names of the columns of images and videos of which items have any, ascending."""
+        if not self.lakehouse.exists("item_images"):
+            return ()
+        rows = self.lakehouse.read("item_images").select("attribute").distinct().collect()
+        return tuple(sorted(row["attribute"] for row in rows))
+
+    @property
+    def later_pictures(self) -> tuple[Pictures, ...]:
+        """`item_pictures` of the items alone that came after the run: the same columns."""
+        first, size = self.trained_items, self.config.features.image_size
+        rows = self.lakehouse.read("item_images").where(F.col(c.ITEM_INDEX) >= first)
+        of_all = {one.name: one for one in pictures_of(rows, self.n_items)}
+        return tuple(
+            of_all[name].of_items_from(first)
+            if name in of_all
+            else no_pictures(name, self.n_items - first, size)
+            for name in self.picture_columns
+        )
+
+    @property
     def items_with_pictures(self) -> dict[str, npt.NDArray[np.bool_]]:
         """bool [items] by column of images or videos: which items have any."""
         if not self.lakehouse.exists("item_images"):
@@ -245,18 +290,27 @@ class Fit:
 
     def factor_model(self, method: str) -> FactorModel:
         """The factor model of a method, from `item_factors` and its row of `models`."""
-        rows, parameters = self.factor_rows(method), self.model("factors", method)
-        return model_from_batches(rows, parameters, self.item_counts)
+        rows, parameters = self._factor_rows(method), self.model("factors", method)
+        counts = self.item_counts[: self.trained_items]
+        model = model_from_batches(rows, parameters, counts)
+        return padded_by_later_items(model, self.n_items - self.trained_items)
 
-    def factor_rows(self, method: str) -> Iterator[pa.RecordBatch]:
-        """The rows of a factor model in `item_factors`, in the columns of `MODEL_SCHEMA`."""
+    def item_factors(self, method: str) -> Float32:
+        """float32 [items, k]: the factors of a method; zeros for items after the run."""
+        trained = factors_from_batches(self._factor_rows(method), self.trained_items)
+        return np.pad(trained, ((0, self.n_items - self.trained_items), (0, 0)))
+
+    def _factor_rows(self, method: str) -> Iterator[pa.RecordBatch]:
         return self._item_rows("item_factors", MODEL_SCHEMA.names, method=method)
 
     def item_weights(self, method: str) -> ItemWeights:
         """The item-item weights of a method, from `item_neighbours`."""
         columns = (c.ITEM_INDEX, c.NEIGHBOUR_INDICES, c.WEIGHTS)
         rows = self._item_rows("item_neighbours", columns, method=method)
-        return item_weights_from_batches(rows, self.n_items)
+        weights = item_weights_from_batches(rows, self.n_items)
+        if self.later is None or method != "content_neighbours":
+            return weights
+        return joined_by_later(weights, self.later)
 
     def _item_rows(
         self, table: str, columns: Sequence[str], **part: str
@@ -330,8 +384,11 @@ def model_row(
 class _Run:
     """What the fits of a run have in common."""
 
-    def __init__(self, lakehouse: Lakehouse, config: Config) -> None:
+    def __init__(
+        self, lakehouse: Lakehouse, config: Config, later: LaterItems | None = None
+    ) -> None:
         self._lakehouse = lakehouse
+        self.later = later
         self.given = config
         self.fits: dict[str, Fit] = {}
 

@@ -17,9 +17,10 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config.data import AttributesSource
 from m6rec.config.run import Config
-from m6rec.errors import ConfigError
+from m6rec.errors import ConfigError, M6RecError
 from m6rec.fits.events_of_run import EventsOfRun, read_events_of_run
 from m6rec.fits.fit import Fit
+from m6rec.fits.later_items import with_later_items
 from m6rec.fits.listing import published_scoring, read_explaining
 from m6rec.fits.members import read_blends, read_members
 from m6rec.fits.reranking import reranking_of
@@ -31,9 +32,11 @@ from m6rec.kernels.ranking.members import Member, OwnMembers
 from m6rec.kernels.text.sentence_encoder import load_sentence_encoder
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import ranker_named
+from m6rec.spark.failures import THROWN, unforeseen
+from m6rec.spark.messages import keep_trace, say
 from m6rec.spark.sources import read_source
 from m6rec.spark.worker_rows import WorkerRows
-from m6rec.stages.features.attributes import attributes_by_index, column_name
+from m6rec.stages.features.attributes import attributes_by_index, encoded_texts
 from m6rec.stages.features.behaviour import (
     Surroundings,
     behaviour_of,
@@ -85,7 +88,7 @@ class ListMaker:
     """The final fit of a finished run, whose item side is read and sent once.
 
     Attributes:
-        fit: the fit.
+        fit: the fit, with the items that came after the run and have been read.
     """
 
     def __init__(self, lakehouse: Lakehouse, config: Config) -> None:
@@ -98,7 +101,7 @@ class ListMaker:
         Raises:
             ConfigError: the run's ranker can only rank for users who were in training.
         """
-        self.fit = Fit(lakehouse.for_one_job(), config, c.FINAL)
+        self.fit = self._fit_of_run = Fit(lakehouse.for_one_job(), config, c.FINAL)
         ranker = config.recommend.ranker
         if "factors" in ranker_named(ranker).user_inputs:
             raise ConfigError(
@@ -168,6 +171,26 @@ class ListMaker:
             return cleaned
         weight = F.col(c.WEIGHT) * F.lit(max(minimum, 1.0))
         return replace(cleaned, interactions=cleaned.interactions.withColumn(c.WEIGHT, weight))
+
+    def with_items_read_anew(self) -> "ListMaker":
+        """One that knows the items of the owner's table as it is now; this one where it does.
+
+        All are ranked by the models of the run, those that came after it by their attributes. Where
+        the table cannot be read as the run has read it, lists know the items of before.
+        """
+        try:
+            fit = with_later_items(self._fit_of_run, self.fit)
+        except (M6RecError, *THROWN) as error:
+            # A table may be empty, or written anew, for a moment.
+            keep_trace(error)
+            found = str(error) if isinstance(error, M6RecError) else unforeseen(error)
+            say("warning", f"{found}; lists know the items of before")
+            return self
+        if fit is self.fit:
+            return self
+        maker = ListMaker(self._fit_of_run.lakehouse, fit.config)
+        maker.fit = fit
+        return maker
 
     def read_rules_anew(self) -> None:
         """Have the lists from now on follow the owner's rules and quotas as they are now.
@@ -312,7 +335,7 @@ class ListMaker:
             frame = typed_as_own(given, frame.schema, source.id, self._pipeline.columns)
         indices = users.select(c.USER_ID, c.USER_INDEX)
         indexed = attributes_by_index(frame, source, self.fit.config.interactions, indices)
-        texts = _encoded_texts(source)
+        texts = encoded_texts(source, c.USER_INDEX)
         if not texts:
             return indexed
         encoder = load_sentence_encoder(self.fit.config.features.text_model or "")
@@ -324,7 +347,8 @@ class ListMaker:
         Not those of texts: each has a vector, and to count these would encode all texts once more.
         """
         columns = (block.column for block in self._pipeline.vectors)
-        texts = _encoded_texts(self.fit.config.features.users)
+        source = self.fit.config.features.users
+        texts = [] if source is None else encoded_texts(source, c.USER_INDEX)
         return tuple(vector_facts(attributes, one) for one in columns if one.name not in texts)
 
     @property
@@ -405,10 +429,3 @@ def events_not_in(events: DataFrame, base: DataFrame, are_few: bool = False) -> 
     for name in _KEY:
         same = same & F.col(name).eqNullSafe(F.col(f"_{name}"))
     return events.join(renamed, same, "left_anti")
-
-
-def _encoded_texts(source: AttributesSource | None) -> list[str]:
-    """The columns of users' texts of which a sentence encoder makes vectors."""
-    kinds = {} if source is None else source.kinds
-    names = [name for name, kind in kinds.items() if kind == "text_embedding"]
-    return [column_name(name, c.USER_INDEX) for name in names]

@@ -49,7 +49,6 @@ from m6rec.rankers import (
 from m6rec.stages.features.reading import read_content_encoder
 from m6rec.stages.ranking.lists import Scoring, make_scoring, user_inputs
 from m6rec.stages.training.domains import own_factor_models
-from m6rec.stages.training.factor_models import factors_from_batches
 from m6rec.stages.training.neighbours import candidate_users
 from m6rec.towers.artifact import load_towers
 from m6rec.towers.bagging import BaggedTowers
@@ -193,19 +192,33 @@ class _Models:
     def with_content(self, model: FactorModel, vectors: Float32) -> Float32:
         """Item vectors in which content neighbours stand in for items without interactions.
 
-        Where the model's factors know attributes, those items have vectors of their own.
+        Where the model's factors know attributes, those of the run have vectors of their own.
         """
-        if self.fit.config.features.items is None or model.knows_attributes:
+        by_target = self._stand_ins(model)
+        if by_target is None:
             return vectors
+        return represent_by_neighbours(vectors, by_target, self.fit.item_counts)
+
+    def _stand_ins(self, model: FactorModel) -> ItemWeights | None:
+        if self.fit.config.features.items is None:
+            return None
+        if model.knows_attributes:
+            return None if self.fit.later is None else self.fit.later.by_target
         if self._content_by_target is None:
             self._content_by_target = transpose(self.item_weights("content_neighbours"))
-        return represent_by_neighbours(vectors, self._content_by_target, self.fit.item_counts)
+        return self._content_by_target
 
 
 def _towers(models: _Models, ranker: Ranker) -> Member:
     fit = models.fit
     model = models.factors(fit.config.towers.factors_of(_model_of(ranker)))
-    towers = load_towers(fit.saved_artifact("towers", _model_of(ranker))).encoder(model)
+    artifact = load_towers(fit.saved_artifact("towers", _model_of(ranker)))
+    if fit.later is not None and artifact.reads_pictures:
+        # It imports torch, which only these towers need.
+        from m6rec.towers.later_pictures import with_later_pictures  # noqa: PLC0415
+
+        artifact = with_later_pictures(artifact, fit.later_pictures)
+    towers = artifact.encoder(model)
     features = fit.item_matrix(c.FEATURES)
     assert isinstance(towers, TowerEncoder | BaggedTowers)
     vectors = towers.encode_items(features if features.shape[1] else None)
@@ -252,7 +265,7 @@ def _given_factors(models: _Models, ranker: Ranker) -> Member:
 def _own_factors(models: _Models, ranker: Ranker) -> OwnMembers:
     fit, method = models.fit, _model_of(ranker)
     own = own_factor_models(
-        factors_from_batches(fit.factor_rows(method), fit.n_items),
+        fit.item_factors(method),
         fit.model("factors", method),
         fit.item_counts,
         fit.domains,

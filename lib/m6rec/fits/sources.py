@@ -25,7 +25,8 @@ from m6rec.spark.sources import (
     source_version,
     with_columns,
 )
-from m6rec.spark.values import id_column, item_id_column, owner_column
+from m6rec.spark.values import owner_column
+from m6rec.stages.features.attributes import attribute_id
 
 INTERACTIONS = "interactions"
 
@@ -258,11 +259,17 @@ def _open_attributes(
     """The ids (as `name`, string) and titles of an attribute table."""
     if attributes is None:
         return None
-    of_items = name == c.ITEM_ID
-    id_parts = config.columns.parts_of_item_id if of_items else ()
+    id_parts = config.columns.parts_of_item_id if name == c.ITEM_ID else ()
     required = (*attributes.named_columns, *id_parts)
     _, frame = _at_version(spark, attributes.source, required)
-    ids = (item_id_column if of_items else id_column)(frame, attributes.id, config)
+    return ids_and_titles(frame, attributes, name, config)
+
+
+def ids_and_titles(
+    frame: DataFrame, attributes: AttributesSource, name: str, config: InteractionsConfig
+) -> DataFrame:
+    """The ids (as `name`, string) and titles of a table of attributes, a row for each id."""
+    ids = attribute_id(frame, attributes, config, name)
     titles = F.lit(None) if attributes.title is None else owner_column(attributes.title)
     named = frame.select(ids.alias(name), titles.cast("string").alias("title"))
     # An id that stands twice gets one of its titles, the same in each run.

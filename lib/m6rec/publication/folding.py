@@ -60,6 +60,8 @@ from m6rec.stages.pairs.cleaning import judged_by_themselves
 CATCHING_UP = -1
 _SECONDS_BETWEEN_DISTANCES = 60.0
 _SECONDS_BETWEEN_RULES = 60.0
+# To rank by other items, all models of the run are read again.
+_SECONDS_BETWEEN_ITEMS = 600.0
 # A table of rules that has no versions is read as often as this.
 _SECONDS_OF_A_RULE = 600.0
 _ARRIVED, _EVENT = "_arrived", "_event"
@@ -131,6 +133,8 @@ class FoldIn:
         # The tables of rules that lists follow, and when to look at them again.
         self._rules: tuple[int, ...] = ()
         self._next_rules = 0.0
+        # When to look again for items that came after the run.
+        self._next_items = 0.0
         self._lock = RLock()
 
     @property
@@ -228,6 +232,7 @@ class FoldIn:
             # The versions are taken before the rules are read, which may change from now on.
             self._rules = self._versions_of_rules(self._followed)
             self._next_rules = time.monotonic() + _SECONDS_BETWEEN_RULES
+            self._next_items = time.monotonic() + _SECONDS_BETWEEN_ITEMS
             print(f"fold_in: following run {run_id}", flush=True)
         return self._followed
 
@@ -437,12 +442,23 @@ class FoldIn:
             refused: how many events it refuses, by reason.
         """
         while True:
-            followed = self.catch_up()
+            followed = self._with_items_read_anew(self.catch_up())
             self._follow_rules(followed)
             self._fold_into(followed, batch_id, users, items, refused)
             self._may_repeat = False
             if self.follow() is followed:
                 return
+
+    def _with_items_read_anew(self, followed: Followed) -> Followed:
+        """The followed run with the items that the owner's table has now, once in a while."""
+        source = followed.maker.fit.config.features.items
+        if source is None or time.monotonic() < self._next_items:
+            return followed
+        self._next_items = time.monotonic() + _SECONDS_BETWEEN_ITEMS
+        maker = followed.maker.with_items_read_anew()
+        if maker is not followed.maker:
+            followed = self._followed = followed.with_maker(maker)
+        return followed
 
     def _follow_rules(self, followed: Followed) -> None:
         """Have rules read again, once in a while, where their tables have changed."""

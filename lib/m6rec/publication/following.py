@@ -1,6 +1,6 @@
 """The published run that a stream of events follows: its models, its events, its users' vectors."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -21,6 +21,8 @@ from m6rec.spark.runtimes import arrow_table, frame_of_arrow
 _FACTORS = ("als", "svd")
 _USERS_OF_DISTANCE = 500
 _EVENTS = "_events"
+# What does not depend on the items that a maker knows.
+_OF_USERS = frozenset({"seen_items", "base", "histories", "index"})
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,13 @@ class Followed:
     def run_id(self) -> str:
         """The run's id."""
         return self.maker.fit.lakehouse.run_id
+
+    def with_maker(self, maker: ListMaker) -> "Followed":
+        """The same run with a maker that knows other items; what is kept of users stays so."""
+        followed = replace(self, maker=maker)
+        kept = {name: value for name, value in vars(self).items() if name in _OF_USERS}
+        vars(followed).update(kept)
+        return followed
 
     @cached_property
     def seen_items(self) -> frozenset[str]:

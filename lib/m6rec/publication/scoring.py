@@ -76,7 +76,7 @@ class Scored:
 def list_maker_of(lakehouse: Lakehouse) -> ListMaker:
     """What makes lists with the models of a finished run.
 
-    The owner's rules and attributes are read as they are now.
+    The owner's rules, attributes and items are read as they are now.
 
     Raises:
         ConfigError: the run's ranker can only rank for users who were in training.
@@ -86,7 +86,7 @@ def list_maker_of(lakehouse: Lakehouse) -> ListMaker:
     given = given_of_run(lakehouse, work)
     # Where the run is small, to ask Spark for its tables takes longer than to make the lists.
     own = with_own_indices(lakehouse, work).with_tables_in_memory()
-    return ListMaker(own, given)
+    return ListMaker(own, given).with_items_read_anew()
 
 
 def score(maker: ListMaker, given: GivenUsers) -> Scored:

@@ -22,8 +22,8 @@ from m6rec.kernels.arrays.contexts import NO_CONTEXTS, ContextVocabulary, vocabu
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.towers.bagging import BaggedTowers
-from m6rec.towers.encoder import TowerEncoder, Towers
-from m6rec.towers.sequence_encoder import SequenceEncoder
+from m6rec.towers.encoder import PICTURE_UNITS, TowerEncoder, Towers
+from m6rec.towers.sequence_encoder import OWN_VECTORS, SequenceEncoder
 
 WEIGHTS_FILE = "towers.safetensors"
 DESCRIPTION_FILE = "towers.json"
@@ -79,8 +79,16 @@ class TowerArtifact:
     factors_digest: str
     contexts: ContextVocabulary
 
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether the towers have networks for pictures."""
+        return bool(self.shape.get("picture_frames"))
+
     def encoder(self, factor_model: FactorModel) -> Towers:
         """Join the towers with their factors.
+
+        Of items that came after the training the towers know their features, and their pictures
+        where these have been read (`towers.later_pictures`).
 
         Raises:
             ArtifactError: these are not the factors that the towers were trained on.
@@ -93,7 +101,8 @@ class TowerArtifact:
                 f" found {factor_model.method} factors with digest {found[:12]}; read item_factors"
                 " at that version or run train_towers again"
             )
-        towers = ENCODERS[self.kind](self.shape, self.weights, factor_model)
+        weights = _of_all_items(self.weights, factor_model.n_items)
+        towers = ENCODERS[self.kind](self.shape, weights, factor_model)
         if isinstance(towers, SequenceEncoder):
             return replace(towers, contexts=self.contexts)
         return towers
@@ -163,9 +172,20 @@ def load_towers(folder: AnyPlace) -> TowerArtifact:
 
 
 def factors_digest(factor_model: FactorModel) -> str:
-    """SHA-256 of the item factors as float32."""
-    values = np.ascontiguousarray(factor_model.factors, dtype=np.float32)
+    """SHA-256 of the item factors of the training as float32."""
+    trained = factor_model.factors[: factor_model.trained_items]
+    values = np.ascontiguousarray(trained, dtype=np.float32)
     return hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
+
+
+def _of_all_items(weights: Mapping[str, Float32], n_items: int) -> dict[str, Float32]:
+    """The weights; those that have a row for each item have zeros for items without one."""
+    return {
+        name: np.pad(array, ((0, n_items - len(array)), *((0, 0),) * (array.ndim - 1)))
+        if f".{name}".endswith((f".{PICTURE_UNITS}", f".{OWN_VECTORS}"))
+        else array
+        for name, array in weights.items()
+    }
 
 
 def _file_digest(file: Path) -> str:

@@ -137,7 +137,7 @@ class TowerEncoder:
                 features[start:stop],
                 None if units is None else units[start:stop],
             )
-        embeddings[:, -1] = popularity_inputs(counts)
+        embeddings[:, -1] = popularity_inputs(counts, self.factor_model.trained_items)
         return embeddings
 
     def _checked(self, features: Float32 | None, rows: int, side: str) -> Float32:
@@ -251,10 +251,12 @@ def item_gates(factor_model: FactorModel, half_count: float) -> Float32:
     return gate(factor_model.interaction_counts, half_count)
 
 
-def popularity_inputs(interaction_counts: npt.NDArray[Any]) -> Float32:
-    """log(1 + count) less the mean over items: float32 [M]."""
+def popularity_inputs(
+    interaction_counts: npt.NDArray[Any], trained_items: int | None = None
+) -> Float32:
+    """log(1 + count) less its mean over the first `trained_items`, or all: float32 [M]."""
     logarithms = np.log1p(interaction_counts.astype(np.float64))
-    result: Float32 = (logarithms - logarithms.mean()).astype(np.float32)
+    result: Float32 = (logarithms - logarithms[:trained_items].mean()).astype(np.float32)
     return result
 
 

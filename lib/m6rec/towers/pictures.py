@@ -1,6 +1,6 @@
 """Columns of the items' pictures and videos as the towers read them; a video is some frames."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -35,3 +35,13 @@ class Pictures:
         """bool [M]: which items have any."""
         there: npt.NDArray[np.bool_] = (self.places != NO_FRAME).any(axis=1)
         return there
+
+    def of_items_from(self, first: int) -> "Pictures":
+        """The column of the items from one on."""
+        return replace(self, places=self.places[first:])
+
+
+def no_pictures(name: str, n_items: int, size: int) -> Pictures:
+    """A column of which no item has a picture."""
+    pixels = np.zeros((0, 3, size, size), np.uint8)
+    return Pictures(name, pixels, np.full((n_items, 1), NO_FRAME, np.int64))

@@ -25,6 +25,8 @@ from m6rec.towers.modalities import as_modalities, split_features
 # Histories that are read at once.
 _HISTORIES_AT_ONCE = 512
 _LAYER_NORM_FLOOR = 1e-5
+# The weights that have a row for each item.
+OWN_VECTORS = "own.weight"
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class SequenceEncoder:
                 " build the features with the pipeline that the towers were trained on"
             )
         w = self.weights
-        embedded = sequence_factors(self.factor_model) @ w["factor.weight"].T + w["own.weight"]
+        embedded = sequence_factors(self.factor_model) @ w["factor.weight"].T + w[OWN_VECTORS]
         plain, columns = split_features(given, as_modalities(self.shape.get("modalities", ())))
         if plain.shape[1]:
             hidden = gelu(plain @ w["feature.weight"].T + w["feature.bias"])

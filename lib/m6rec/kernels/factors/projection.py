@@ -4,7 +4,7 @@ Training, the fold-in of a new user and batch scoring all call `project`, so the
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -41,6 +41,8 @@ class FactorModel:
         interaction_counts: int64 [M]; how many rows held each item in training.
         scaled_gram: a0 V^T V as float32 [k, k], or only its diagonal as float32 [k] where the
             factors lie along their principal axes; None where there is a projection.
+        later_items: so many of the M items, the last ones, came after the training. They have
+            zeros for factors and count in no mean over items.
     """
 
     method: str
@@ -50,6 +52,7 @@ class FactorModel:
     parameters: dict[str, float]
     interaction_counts: Int64
     scaled_gram: Float32 | None = field(default=None, repr=False)
+    later_items: int = 0
 
     @property
     def knows_attributes(self) -> bool:
@@ -70,6 +73,11 @@ class FactorModel:
     def n_items(self) -> int:
         """How many items there are."""
         return int(self.factors.shape[0])
+
+    @property
+    def trained_items(self) -> int:
+        """How many of them the training knew, which come first."""
+        return self.n_items - self.later_items
 
     @cached_property
     def on_axes(self) -> tuple[Float32, Float32, Float32]:
@@ -105,6 +113,25 @@ def build_factor_model(
         np.ascontiguousarray(interaction_counts, np.int64),
         gram,
     )
+
+
+def padded_by_later_items(model: FactorModel, count: int) -> FactorModel:
+    """The model followed by so many items that came after its training.
+
+    A user's factor from a row without them stays what it was.
+    """
+    if count == 0:
+        return model
+    more = ((0, count), (0, 0))
+    padded = replace(
+        model,
+        factors=np.pad(model.factors, more),
+        projection=None if model.projection is None else np.pad(model.projection, more),
+        scales=np.pad(model.scales, (0, count)),
+        interaction_counts=np.pad(model.interaction_counts, (0, count)),
+        later_items=model.later_items + count,
+    )
+    return ready_to_ship(padded)
 
 
 def ready_to_ship(model: FactorModel) -> FactorModel:

@@ -12,6 +12,8 @@ after dimension reduction, in which two items without a common term may still be
 weights represent an item without interactions in any vector space of items.
 """
 
+from dataclasses import dataclass
+
 import numba
 import numpy as np
 import scipy.sparse as sp
@@ -19,7 +21,7 @@ import scipy.sparse as sp
 from m6rec.kernels.arrays.read_only import read_only
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, indptr_of
 from m6rec.kernels.arrays.selection import kth_largest
-from m6rec.kernels.neighbours.item_neighbours import ItemWeights
+from m6rec.kernels.neighbours.item_neighbours import ItemWeights, item_weights_from_scipy
 from m6rec.kernels.neighbours.ridge import conjugate_gradient
 
 _LEAST_LENGTH = 1e-12
@@ -87,6 +89,25 @@ def warm_postings(
     return sp.csr_matrix(
         (by_term.data[kept], by_term.indices[kept], indptr_of(counts)), shape=by_term.shape
     )
+
+
+@dataclass(frozen=True)
+class LaterItems:
+    """Items that came after a training; their numbers follow those of the items of it.
+
+    Attributes:
+        item_ids: their outside ids.
+        by_target: the content neighbours of all items by target; rows of the other items are empty.
+    """
+
+    item_ids: tuple[str, ...]
+    by_target: ItemWeights
+
+
+def joined_by_later(weights: ItemWeights, later: LaterItems) -> ItemWeights:
+    """Content weights by history item, of all items, with those of the later items as targets."""
+    both = weights.to_scipy() + later.by_target.to_scipy().T
+    return item_weights_from_scipy(both)
 
 
 def represent_by_neighbours(

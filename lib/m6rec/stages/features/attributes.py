@@ -54,6 +54,12 @@ def attribute_id(
     return own_id(frame, source.id, config)
 
 
+def encoded_texts(source: AttributesSource, index_column: str) -> list[str]:
+    """The columns beside the index of whose texts a sentence encoder makes vectors."""
+    names = [name for name, kind in source.kinds.items() if kind == "text_embedding"]
+    return [column_name(name, index_column) for name in names]
+
+
 def column_name(name: str, index_column: str) -> str:
     """The name of an owner's column beside the index."""
     return f"{name} (attribute)" if name.lower() == index_column else name

@@ -220,14 +220,37 @@ def train_content_neighbours(
         seed: of the samples of items for terms that very many items have.
         of_vectors: whether the items have vectors of the owner's.
     """
+    return transpose(
+        content_weights_by_target(
+            spark, terms, vectors, interaction_counts, config, seed, of_vectors
+        )
+    )
+
+
+def content_weights_by_target(
+    spark: SparkSession,
+    terms: sp.csr_matrix,
+    vectors: Float32,
+    interaction_counts: Int64,
+    config: ContentNeighboursConfig,
+    seed: int,
+    of_vectors: bool = False,
+    first: int = 0,
+) -> ItemWeights:
+    """Content weights by target of the items from `first` on; the rows of the others are empty.
+
+    The other arguments are those of `train_content_neighbours`.
+    """
     n_items = terms.shape[0]
     postings = warm_postings(terms, interaction_counts, config.longest_posting, seed)
     shipped = ship(spark, (terms, vectors, postings))
     share = share_of_vectors(config, of_vectors)
-    solve = partial(_solve_content_partition, shipped=shipped, config=config, vector_share=share)
-    solved = _numbered_tasks(spark, n_items).mapInArrow(solve, PACKED_SCHEMA)
+    solve = partial(
+        _solve_content_partition, shipped=shipped, config=config, vector_share=share, first=first
+    )
+    solved = _numbered_tasks(spark, n_items - first).mapInArrow(solve, PACKED_SCHEMA)
     pieces = collect_pieces(solved, n_items, config.candidates)
-    return transpose(item_weights_of_pieces(pieces, n_items))
+    return item_weights_of_pieces(pieces, n_items)
 
 
 def share_of_vectors(config: ContentNeighboursConfig, of_vectors: bool) -> float:
@@ -368,9 +391,10 @@ def _solve_content_partition(
     shipped: Shipped,
     config: ContentNeighboursConfig,
     vector_share: float,
+    first: int,
 ) -> Iterator[pa.RecordBatch]:
     terms, vectors, postings = shipped.load()
-    for targets in _targets_of(batches, terms.shape[0]):
+    for targets in _targets_of(batches, terms.shape[0], first):
         solved = content_weights(
             terms,
             vectors,
@@ -389,14 +413,14 @@ def _numbered_tasks(spark: SparkSession, n_items: int) -> DataFrame:
     return spark.range(0, tasks, 1, tasks).withColumn("tasks", F.lit(tasks))
 
 
-def _targets_of(batches: Iterable[pa.RecordBatch], n_items: int) -> Iterator[Int32]:
+def _targets_of(batches: Iterable[pa.RecordBatch], n_items: int, first: int = 0) -> Iterator[Int32]:
     """The items of each task, interleaved, because neighbouring items are often equally popular."""
     for batch in batches:
         numbers = zip(
             batch.column("id").to_pylist(), batch.column("tasks").to_pylist(), strict=True
         )
         for number, tasks in numbers:
-            yield np.arange(number, n_items, tasks, dtype=np.int32)
+            yield np.arange(first + number, n_items, tasks, dtype=np.int32)
 
 
 def _packed_weights(targets: Int32, solved: ItemWeights) -> Iterator[pa.RecordBatch]:
