@@ -8,9 +8,10 @@ from m6rec.kernels.neighbours.content import unit_rows
 from m6rec.kernels.neighbours.content_neighbours import (
     content_weights,
     represent_by_neighbours,
+    rows_by_neighbours,
     warm_postings,
 )
-from m6rec.kernels.neighbours.item_neighbours import ItemWeights
+from m6rec.kernels.neighbours.item_neighbours import ItemWeights, item_weights_from_scipy
 
 N_ITEMS, N_TERMS, PENALTY = 40, 25, 0.7
 
@@ -102,3 +103,20 @@ def test_content_neighbours_of_weight_0_give_a_vector_of_zeros() -> None:
     by_target = ItemWeights(np.array([0, 0, 1]), np.zeros(1, np.int32), np.zeros(1, np.float32))
     found = represent_by_neighbours(vectors, by_target, np.array([2, 0]))
     np.testing.assert_array_equal(found, vectors)
+
+
+def test_a_history_item_that_nobody_has_speaks_as_its_neighbours_do() -> None:
+    known = sp.csr_matrix(
+        np.array([[0, 1, 2, 0], [3, 0, -4, 0], [0, 0, 0, 0], [0, 0, 0, 0]], np.float32)
+    )
+    beta = sp.csr_matrix(
+        np.array([[0, 9, 0, 0], [0, 0, 0, 0], [0.5, 0.25, 0, 0], [0, 0, 0, 0]], np.float32)
+    )
+    counts = np.array([5, 5, 0, 0])
+    weights, by_target = item_weights_from_scipy(known), item_weights_from_scipy(beta)
+    found = rows_by_neighbours(weights, by_target, counts, 3).to_scipy().toarray()
+    np.testing.assert_array_equal(found[[0, 1, 3]], known.toarray()[[0, 1, 3]])
+    np.testing.assert_allclose(found[2], [0.75, 0.5, 0.0, 0.0])
+    [cut] = rows_by_neighbours(weights, by_target, counts, 1).to_scipy()[2].toarray()
+    np.testing.assert_allclose(cut, [0.75, 0.0, 0.0, 0.0])
+    assert rows_by_neighbours(weights, by_target, np.ones(4, np.int64), 3) is weights

@@ -99,20 +99,22 @@ def test_items_of_the_run_are_scored_as_before(before: ListMaker, after: ListMak
     assert merged["score_x"].to_list() == pytest.approx(merged["score_y"].to_list(), abs=1e-5)
 
 
+def of_stranger(spark: SparkSession, item: str) -> DataFrame:
+    """An event of a user whom the run does not know."""
+    names = [c.USER_ID, c.ITEM_ID, c.EVENT_TIME, c.EVENT_TYPE, c.WEIGHT, c.CONTEXT]
+    row = spark.range(1).select(
+        F.lit("stranger"), F.lit(item), F.lit(datetime(2025, 6, 1, tzinfo=UTC)),
+        F.lit(None).cast("string"), F.lit(4.0), F.lit(None).cast("map<string,string>"),
+    )  # fmt: skip
+    return row.toDF(*names)
+
+
 def test_a_later_item_in_a_history_tells_of_its_user_and_is_not_listed_again(
     spark: SparkSession, before: ListMaker, after: ListMaker
 ) -> None:
-    def events(item: str) -> DataFrame:
-        names = [c.USER_ID, c.ITEM_ID, c.EVENT_TIME, c.EVENT_TYPE, c.WEIGHT, c.CONTEXT]
-        row = spark.range(1).select(
-            F.lit("stranger"), F.lit(item), F.lit(datetime(2025, 6, 1, tzinfo=UTC)),
-            F.lit(None).cast("string"), F.lit(4.0), F.lit(None).cast("map<string,string>"),
-        )  # fmt: skip
-        return row.toDF(*names)
-
     # Item 60 is a drama.
-    unknown, known = (lists_of(maker, events("later-60")) for maker in (before, after))
-    of_twin = lists_of(after, events("item-60"))
+    unknown, known = (lists_of(maker, of_stranger(spark, "later-60")) for maker in (before, after))
+    of_twin = lists_of(after, of_stranger(spark, "item-60"))
     assert set(unknown[c.ITEM_ID]) != set(known[c.ITEM_ID])
     assert "later-60" not in set(known[c.ITEM_ID])
     dramas = known["title"].str.contains("drama")
@@ -120,6 +122,24 @@ def test_a_later_item_in_a_history_tells_of_its_user_and_is_not_listed_again(
     common = known.merge(of_twin, on=c.ITEM_ID)
     assert len(common) >= len(known) - 1
     assert common["score_x"].to_list() == pytest.approx(common["score_y"].to_list(), abs=1e-4)
+
+
+@pytest.mark.parametrize("ranker", ["svd", "als", "ridge", "item_neighbours", "transitions"])
+def test_items_that_nobody_has_tell_every_member_of_who_has_them(
+    spark: SparkSession, lakehouse: Lakehouse, items: Path, ranker: str
+) -> None:
+    """Both one of the catalogue and one that came after the run; these are dramas."""
+    changes = {
+        "features.items.source.path": str(items),
+        "recommend.ranker": ranker,
+        "recommend.contexts": {},
+    }
+    maker = maker_of(lakehouse, changes).with_items_read_anew()
+    for item in ("item-60", "later-60"):
+        listed = lists_of(maker, of_stranger(spark, item))
+        assert listed["title"].str.contains("drama").sum() >= 8
+        kinds = {reason["kind"] for reasons in listed[c.REASONS] for reason in reasons}
+        assert "popular" not in kinds
 
 
 def test_nothing_is_made_anew_where_no_item_has_come(

@@ -130,7 +130,7 @@ class ListMaker:
     def _read(self) -> dict[str, Member | OwnMembers]:
         """The members of all blends, by name."""
         names = dict.fromkeys(name for blend in self._blends for name in blend.coefficients())
-        return read_members(self.fit, names)
+        return read_members(self.fit, names, knows_cold_histories=True)
 
     @cached_property
     def _masked_items(self) -> npt.NDArray[np.bool_]:

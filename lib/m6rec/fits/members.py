@@ -5,6 +5,7 @@ to a member of `kernels/ranking`. The others are blends of members.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from pyspark.sql import DataFrame
@@ -14,9 +15,12 @@ from m6rec.config.run import Config
 from m6rec.fits.fit import Fit
 from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float32
-from m6rec.kernels.factors.projection import FactorModel
+from m6rec.kernels.factors.projection import FactorModel, ready_to_ship
 from m6rec.kernels.neighbours.content import unit_rows
-from m6rec.kernels.neighbours.content_neighbours import represent_by_neighbours
+from m6rec.kernels.neighbours.content_neighbours import (
+    represent_by_neighbours,
+    rows_by_neighbours,
+)
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights, transpose
 from m6rec.kernels.neighbours.user_neighbours import user_neighbour_search
 from m6rec.kernels.ranking.blending import Blend
@@ -49,7 +53,7 @@ from m6rec.rankers import (
 from m6rec.stages.features.reading import read_content_encoder
 from m6rec.stages.ranking.lists import Scoring, make_scoring, user_inputs
 from m6rec.stages.training.domains import own_factor_models
-from m6rec.stages.training.neighbours import candidate_users
+from m6rec.stages.training.neighbours import candidate_users, kept_entries
 from m6rec.towers.artifact import load_towers
 from m6rec.towers.bagging import BaggedTowers
 from m6rec.towers.encoder import TowerEncoder
@@ -71,9 +75,18 @@ def member_names_of(rankers: Iterable[str], config: Config) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for one in rankers for name in member_names(one, config)))
 
 
-def read_members(fit: Fit, names: Iterable[str]) -> dict[str, Member | OwnMembers]:
-    """The named members of a fit, in the order of the names."""
-    models = _Models(fit)
+def read_members(
+    fit: Fit, names: Iterable[str], knows_cold_histories: bool = False
+) -> dict[str, Member | OwnMembers]:
+    """The named members of a fit, in the order of the names.
+
+    Args:
+        fit: the fit.
+        names: of the members.
+        knows_cold_histories: whether histories may hold items without interactions in the fit, for
+            which their content neighbours then stand in. Those of the fit itself hold none.
+    """
+    models = _Models(fit, knows_cold_histories)
     return {name: MEMBERS[name](models, ranker_named(name)) for name in dict.fromkeys(names)}
 
 
@@ -173,8 +186,9 @@ def _chosen_blend(fit: Fit, ranker: str, domain: Domain | None) -> Blend:
 class _Models:
     """The models of one fit while its members are read; what several of them need is read once."""
 
-    def __init__(self, fit: Fit) -> None:
+    def __init__(self, fit: Fit, knows_cold_histories: bool = False) -> None:
         self.fit = fit
+        self.knows_cold_histories = knows_cold_histories
         self._factor_models: dict[str, FactorModel] = {}
         self._item_weights: dict[str, ItemWeights] = {}
         self._content_by_target: ItemWeights | None = None
@@ -189,6 +203,26 @@ class _Models:
             self._item_weights[method] = self.fit.item_weights(method)
         return self._item_weights[method]
 
+    def history_weights(self, method: str) -> ItemWeights:
+        """Item-item weights by history item, whichever items histories may hold."""
+        weights = self.item_weights(method)
+        by_target = self._stand_ins()
+        if not self.knows_cold_histories or by_target is None:
+            return weights
+        counts = self.fit.item_counts
+        return rows_by_neighbours(weights, by_target, counts, kept_entries(self.fit.n_items))
+
+    def of_histories(self, model: FactorModel) -> FactorModel:
+        """The model that projects histories, whichever items these may hold."""
+        by_target = self._stand_ins(model)
+        if not self.knows_cold_histories or by_target is None:
+            return model
+        counts, projection = self.fit.item_counts, model.projection
+        if projection is not None:
+            projection = represent_by_neighbours(projection, by_target, counts)
+        factors = represent_by_neighbours(model.factors, by_target, counts)
+        return ready_to_ship(replace(model, factors=factors, projection=projection))
+
     def with_content(self, model: FactorModel, vectors: Float32) -> Float32:
         """Item vectors in which content neighbours stand in for items without interactions.
 
@@ -199,10 +233,11 @@ class _Models:
             return vectors
         return represent_by_neighbours(vectors, by_target, self.fit.item_counts)
 
-    def _stand_ins(self, model: FactorModel) -> ItemWeights | None:
+    def _stand_ins(self, model: FactorModel | None = None) -> ItemWeights | None:
+        """The content neighbours of the items that have no interactions, by target."""
         if self.fit.config.features.items is None:
             return None
-        if model.knows_attributes:
+        if model is not None and model.knows_attributes:
             return None if self.fit.later is None else self.fit.later.by_target
         if self._content_by_target is None:
             self._content_by_target = transpose(self.item_weights("content_neighbours"))
@@ -232,7 +267,8 @@ def _towers(models: _Models, ranker: Ranker) -> Member:
         halfway = (lent & towers.seen_items)[:, None]
         directions = np.where(halfway, (directions + own) / 2, directions)
     represented = np.hstack([directions, popularity])
-    return DotMember(ranker.name, towers.user_encoder(represented), represented)
+    of_users = replace(towers, factor_model=models.of_histories(model))
+    return DotMember(ranker.name, of_users.user_encoder(represented), represented)
 
 
 def _sequence_towers(models: _Models, ranker: Ranker) -> Member:
@@ -240,21 +276,23 @@ def _sequence_towers(models: _Models, ranker: Ranker) -> Member:
     model = models.factors(fit.config.towers.sequence.factors)
     towers = load_towers(fit.saved_artifact("towers", _model_of(ranker))).encoder(model)
     features = fit.item_matrix(c.FEATURES)
-    vectors = towers.encode_items(features if features.shape[1] else None)
-    return DotMember(ranker.name, towers.user_encoder(vectors), models.with_content(model, vectors))
+    vectors = models.with_content(
+        model, towers.encode_items(features if features.shape[1] else None)
+    )
+    return DotMember(ranker.name, towers.user_encoder(vectors), vectors)
 
 
 def _projected_factors(models: _Models, ranker: Ranker) -> Member:
     model = models.factors(_model_of(ranker))
     vectors = models.with_content(model, model.scored_factors)
-    return DotMember(ranker.name, FactorEncoder(model), vectors)
+    return DotMember(ranker.name, FactorEncoder(models.of_histories(model)), vectors)
 
 
 def _factor_directions(models: _Models, ranker: Ranker) -> Member:
     """The length of a factor tells of popularity, which new items do not have yet."""
     model = models.factors(_model_of(ranker))
     vectors = models.with_content(model, model.scored_factors)
-    return DotMember(ranker.name, DirectionEncoder(model), unit_rows(vectors))
+    return DotMember(ranker.name, DirectionEncoder(models.of_histories(model)), unit_rows(vectors))
 
 
 def _given_factors(models: _Models, ranker: Ranker) -> Member:
@@ -284,18 +322,18 @@ def _own_factors(models: _Models, ranker: Ranker) -> OwnMembers:
 
 
 def _history(models: _Models, ranker: Ranker) -> Member:
-    return HistoryMember(ranker.name, models.item_weights(_model_of(ranker)), "square_root")
+    return HistoryMember(ranker.name, models.history_weights(_model_of(ranker)), "square_root")
 
 
 def _recent_history(models: _Models, ranker: Ranker) -> Member:
     scale = models.fit.settings.neighbours.recency_scale
-    weights = models.item_weights(_model_of(ranker))
+    weights = models.history_weights(_model_of(ranker))
     return HistoryMember(ranker.name, weights, "square_root", scale)
 
 
 def _transitions(models: _Models, ranker: Ranker) -> Member:
     scale = models.fit.settings.neighbours.transitions.recency_scale
-    weights = models.item_weights(_model_of(ranker))
+    weights = models.history_weights(_model_of(ranker))
     return HistoryMember(ranker.name, weights, recency_scale=scale)
 
 
@@ -327,8 +365,8 @@ def _content_neighbours(models: _Models, ranker: Ranker) -> Member:
     settings = models.fit.settings.neighbours.content
     return ExpandedHistoryMember(
         ranker.name,
-        models.item_weights(_model_of(ranker)),
-        HistoryMember("ridge", models.item_weights("ridge")),
+        models.history_weights(_model_of(ranker)),
+        HistoryMember("ridge", models.history_weights("ridge")),
         settings.expansion,
         settings.expanded,
     )

@@ -20,11 +20,12 @@ import scipy.sparse as sp
 
 from m6rec.kernels.arrays.read_only import read_only
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, indptr_of
-from m6rec.kernels.arrays.selection import kth_largest
+from m6rec.kernels.arrays.selection import kth_largest, largest_in_rows
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights, item_weights_from_scipy
 from m6rec.kernels.neighbours.ridge import conjugate_gradient
 
 _LEAST_LENGTH = 1e-12
+_ROWS_AT_ONCE = 4096
 
 
 def content_weights(
@@ -141,6 +142,38 @@ def represent_by_neighbours(
     represented: Float32 = item_vectors.copy()
     represented[cold] = scales[:, None] * sums
     return represented
+
+
+def rows_by_neighbours(
+    weights: ItemWeights, by_target: ItemWeights, interaction_counts: Int64, kept: int
+) -> ItemWeights:
+    """Item-item weights in which content neighbours stand in for missing interactions.
+
+    A history item j without interactions speaks for other items as its neighbours do: its row is
+    sum_i beta_ij B_i, cut to its `kept` largest weights. All other rows stay.
+
+    Args:
+        weights: by history item.
+        by_target: row j holds the content neighbours of item j.
+        interaction_counts: int64 [M].
+        kept: how many weights of such a row are kept.
+    """
+    known = weights.to_scipy()
+    beta = by_target.to_scipy()
+    cold = np.flatnonzero((interaction_counts == 0) & (np.diff(beta.indptr) > 0))
+    if not len(cold):
+        return weights
+    counts = np.zeros(len(weights), np.int64)
+    indices, values = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
+    for start in range(0, len(cold), _ROWS_AT_ONCE):
+        some = cold[start : start + _ROWS_AT_ONCE]
+        sums = (beta[some] @ known).tocsr().sorted_indices()
+        places, of_rows = largest_in_rows(sums.indptr.astype(np.int64), abs(sums.data), kept)
+        counts[some] = of_rows
+        indices.append(sums.indices[places].astype(np.int32))
+        values.append(sums.data[places].astype(np.float32))
+    arrays = np.concatenate(values), np.concatenate(indices), indptr_of(counts)
+    return item_weights_from_scipy(known + sp.csr_matrix(arrays, shape=known.shape))
 
 
 @numba.njit(cache=True, nogil=True)
