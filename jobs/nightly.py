@@ -136,7 +136,9 @@ def train_and_rank(lakehouse: Lakehouse, config: Config, kept_from: str) -> Nigh
 def plan_of(selection: Fit, choices: Choices) -> NightPlan:
     """The plan of a run, by the choices in its selection fit."""
     members = members_with_weight(selection, selection.config.recommend.ranker)
-    return NightPlan(selection, choices, needs_of(members, selection.settings))
+    before = Fit(selection.lakehouse.for_run(choices.kept_from), selection.config, c.FINAL)
+    needs = needs_of(members, selection.settings, before.has_pictures_alone)
+    return NightPlan(selection, choices, needs)
 
 
 def jobs_of_night(plan: NightPlan) -> tuple[Job, ...]:

@@ -73,6 +73,13 @@ def test_only_what_members_rank_by_is_trained(
     assert needs_of(members, config_with(**sections)) == expected
 
 
+def test_a_hybrid_has_the_towers_that_read_pictures_where_these_alone_are_known() -> None:
+    config = config_with(features=ITEMS)
+    assert needs_of(("als", "ridge"), config, has_pictures_alone=True).towers == ("svd",)
+    assert needs_of(("towers_als", "ridge"), config, has_pictures_alone=True).towers == ("als",)
+    assert needs_of(("als",), config, has_pictures_alone=True).towers == ()
+
+
 def test_a_run_that_chooses_trains_what_it_measures_blends_or_lists() -> None:
     few = {"evaluate": {"rankers": ["als", "popularity"]}, "recommend": {"ranker": "als"}}
     needs = needs_of_run(config_with(**few, hybrid={"members": ["item_neighbours"]}))

@@ -23,7 +23,8 @@ from m6rec.config.run import parse_config
 from m6rec.fits.fit import Fit
 from m6rec.fits.later_items import with_later_items
 from m6rec.fits.members import read_members
-from m6rec.kernels.ranking.members import DotMember
+from m6rec.kernels.ranking.blending import PICTURES_ALONE
+from m6rec.kernels.ranking.members import DotMember, OwnMembers
 from m6rec.lakehouse import Lakehouse
 from m6rec.towers.artifact import load_towers
 from m6rec.towers.encoder import PICTURE_UNITS
@@ -46,6 +47,8 @@ def test_images_and_videos_of_items_are_decoded_and_read_by_the_towers(
     items = pd.read_parquet(shop.items)[["product", "name"]]
     items["cover"] = [cover(TASTES[item % 3]) for item in range(len(items))]
     items.loc[3, "cover"] = b"broken"
+    # Of an item that nobody has, the cover alone is known.
+    items.loc[60, "name"] = None
     items["trailer"] = [
         str(tmp_path / "film.mp4") if item % 2 else None for item in range(len(items))
     ]
@@ -94,6 +97,8 @@ def test_images_and_videos_of_items_are_decoded_and_read_by_the_towers(
     own = towers.encode_items(fit.item_matrix(c.FEATURES))
     moved = (member.item_vectors != own).any(axis=1)
     assert moved.any() and not moved[fit.item_counts > 0].any()
+    index = {row[c.ITEM_ID]: row[c.ITEM_INDEX] for row in lakehouse.read("item_index").collect()}
+    assert_known_by_pictures(fit, index["item-60"], own)
     cold = next(item for item in np.flatnonzero(moved) if pictures[1].present[item])
     vectors = vectors_of_later_items(fit, items, int(cold), tmp_path / "later.parquet")
     np.testing.assert_allclose(vectors["copy"], member.item_vectors[cold], atol=1e-5)
@@ -114,3 +119,16 @@ def vectors_of_later_items(
     member = read_members(after, ("towers_svd",))["towers_svd"]
     assert after.later is not None and isinstance(member, DotMember)
     return dict(zip(after.later.item_ids, member.item_vectors[fit.n_items :], strict=True))
+
+
+def assert_known_by_pictures(fit: Fit, item: int, own: npt.NDArray[np.float32]) -> None:
+    """All members but the towers know the item by those that the towers place nearest to it."""
+    assert np.flatnonzero(fit.item_evidence == PICTURES_ALONE).tolist() == [item]
+    members = read_members(fit, ("towers_svd", "svd", "content", "content_neighbours"))
+    for name in ("svd", "content"):
+        member = members[name]
+        assert isinstance(member, DotMember) and member.item_vectors[item].any()
+    towers, neighbours = members["towers_svd"], members["content_neighbours"]
+    assert isinstance(towers, DotMember) and not isinstance(neighbours, DotMember | OwnMembers)
+    np.testing.assert_array_equal(towers.item_vectors[item], own[item])
+    assert item in neighbours.rows.item_indices

@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from m6rec.kernels.neighbours.content import unit_rows
 from m6rec.kernels.neighbours.content_neighbours import (
     content_weights,
+    neighbours_by_vectors,
     represent_by_neighbours,
     rows_by_neighbours,
     warm_postings,
@@ -120,3 +121,25 @@ def test_a_history_item_that_nobody_has_speaks_as_its_neighbours_do() -> None:
     [cut] = rows_by_neighbours(weights, by_target, counts, 1).to_scipy()[2].toarray()
     np.testing.assert_allclose(cut, [0.75, 0.0, 0.0, 0.0])
     assert rows_by_neighbours(weights, by_target, np.ones(4, np.int64), 3) is weights
+
+
+def test_neighbours_by_vectors_solve_the_kernel_ridge_of_the_nearest_warm_items() -> None:
+    vectors = np.random.default_rng(6).standard_normal((N_ITEMS, 5)).astype(np.float32)
+    counts = np.arange(N_ITEMS) % 3
+    targets = np.flatnonzero(counts == 0)[1::2]
+    found = neighbours_by_vectors(vectors, targets, counts, 4, PENALTY).to_scipy()
+    unit = unit_rows(vectors).astype(np.float64)
+    warm = np.flatnonzero(counts)
+    for target in targets:
+        nearest = warm[np.argsort(-unit[warm] @ unit[target])[:4]]
+        system = unit[nearest] @ unit[nearest].T + PENALTY * np.eye(4)
+        expected = np.zeros(N_ITEMS)
+        expected[nearest] = np.linalg.solve(system, unit[nearest] @ unit[target])
+        np.testing.assert_allclose(found[target].toarray().ravel(), expected, atol=1e-4)
+    assert set(np.flatnonzero(np.diff(found.indptr))) == set(targets)
+
+
+def test_neighbours_by_vectors_are_fewer_where_there_are_fewer_warm_items() -> None:
+    vectors, counts = np.ones((3, 2), np.float32), np.array([0, 1, 0])
+    found = neighbours_by_vectors(vectors, np.array([0, 2]), counts, 20, PENALTY)
+    assert np.diff(found.indptr).tolist() == [1, 0, 1]

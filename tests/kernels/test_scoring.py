@@ -6,7 +6,7 @@ import scipy.sparse as sp
 
 from m6rec.kernels.arrays.rows import Float32, Rows
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
-from m6rec.kernels.ranking.blending import BINS, Blend, evidence_bins
+from m6rec.kernels.ranking.blending import BINS, PICTURES_ALONE, Blend, evidence_bins
 from m6rec.kernels.ranking.expanded_history import ExpandedHistoryMember
 from m6rec.kernels.ranking.members import (
     DotMember,
@@ -103,8 +103,9 @@ def factors(seed: int) -> tuple[tuple[float, ...], ...]:
 def test_lists_and_parts_are_those_of_the_whole_score_matrix(
     block: UserBlock, members: dict[str, Member], blend: Blend
 ) -> None:
-    item_counts = counts(block.rows)
-    prepared = prepare_blend(blend, members, item_counts)
+    item_evidence = counts(block.rows)
+    item_evidence[::7] = PICTURES_ALONE
+    prepared = prepare_blend(blend, members, item_evidence)
     users = represent({name: members[name] for name in blend.members}, block)
     masked_items = np.random.default_rng(8).random(N_ITEMS) < 0.1
     seen = (block.rows.indptr, block.rows.item_indices)
@@ -112,7 +113,7 @@ def test_lists_and_parts_are_those_of_the_whole_score_matrix(
         prepared, users, masked_for_users([seen], N_USERS, masked_items), 20
     )
 
-    of_items, of_users = evidence_bins(item_counts), evidence_bins(block.rows.counts)
+    of_items, of_users = evidence_bins(item_evidence), evidence_bins(block.rows.counts)
     scores = np.zeros((N_USERS, N_ITEMS))
     for name, one in dense(block, members).items():
         if name in blend.members:

@@ -228,7 +228,7 @@ class _Scored:
         ahead = self.totals > self.totals[item]
         equal = self.totals == self.totals[item]
         if self.totals[item] == 0.0:
-            counts = self.scoring.item_counts
+            counts = np.maximum(self.scoring.item_evidence, 0)
             ahead |= equal & (counts > counts[item])
             equal &= counts == counts[item]
         ahead[:item] |= equal[:item]
@@ -256,7 +256,7 @@ class _Scored:
         one = listed_items(self.block.rows, np.array([0, 1]), np.array([item], np.int32))
         parts = {name: scores[[ranked]] for name, scores in self.whole.items()}
         scoring = self.scoring
-        blend, members, counts = scoring.blends[0], scoring.whole_members, scoring.whole_counts
+        blend, members, counts = scoring.blends[0], scoring.whole_members, scoring.whole_evidence
         found = parts_of_scores(blend, members, self.users, self.block, one, counts, parts)
         factors = factors_of_parts(blend, self.users, one, counts)
         for name, part in found.items():

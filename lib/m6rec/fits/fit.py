@@ -25,6 +25,7 @@ from m6rec.kernels.arrays.rows import Float32, Int64
 from m6rec.kernels.factors.projection import FactorModel, padded_by_later_items
 from m6rec.kernels.neighbours.content_neighbours import LaterItems, joined_by_later
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
+from m6rec.kernels.ranking.blending import PICTURES_ALONE
 from m6rec.lakehouse import Lakehouse
 from m6rec.spark.collecting import BYTES_OF_ITEM
 from m6rec.spark.item_matrices import item_rows
@@ -147,6 +148,23 @@ class Fit:
             f"counts of {self.name}",
             lambda matrix: interaction_counts(matrix.where(of_fit), self.n_items),
         )
+
+    @cached_property
+    def item_evidence(self) -> Int64:
+        """`item_counts`, with `PICTURES_ALONE` for items of which nothing else is known."""
+        counts = self.item_counts
+        seen = np.zeros(self.n_items, np.bool_)
+        for mask in self.items_with_pictures.values():
+            seen |= mask & (counts == 0)
+        if not seen.any():
+            return counts
+        described = self.item_matrix(c.CONTENT).any(axis=1)
+        return np.where(seen & ~described, PICTURES_ALONE, counts)
+
+    @property
+    def has_pictures_alone(self) -> bool:
+        """Whether there are items of which pictures alone are known."""
+        return bool(self.picture_columns) and bool((self.item_evidence == PICTURES_ALONE).any())
 
     @property
     def ranks(self) -> int | None:

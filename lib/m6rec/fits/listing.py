@@ -46,7 +46,7 @@ def published_scoring(
     return make_scoring(
         members,
         (blend,),
-        fit.item_counts,
+        fit.item_evidence,
         masked_items=masked_items,
         mask_seen=not fit.config.ranks_repeats,
         n=settings.top_n,

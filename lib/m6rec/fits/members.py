@@ -6,6 +6,7 @@ to a member of `kernels/ranking`. The others are blends of members.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from pyspark.sql import DataFrame
@@ -18,12 +19,13 @@ from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import FactorModel, ready_to_ship
 from m6rec.kernels.neighbours.content import unit_rows
 from m6rec.kernels.neighbours.content_neighbours import (
+    neighbours_by_vectors,
     represent_by_neighbours,
     rows_by_neighbours,
 )
-from m6rec.kernels.neighbours.item_neighbours import ItemWeights, transpose
+from m6rec.kernels.neighbours.item_neighbours import ItemWeights, item_weights_from_scipy, transpose
 from m6rec.kernels.neighbours.user_neighbours import user_neighbour_search
-from m6rec.kernels.ranking.blending import Blend
+from m6rec.kernels.ranking.blending import BINS, PICTURES_ALONE, Blend, Factors
 from m6rec.kernels.ranking.expanded_history import ExpandedHistoryMember
 from m6rec.kernels.ranking.members import (
     ContentUserEncoder,
@@ -145,7 +147,7 @@ def measured_scoring(
     return make_scoring(
         members,
         blends,
-        fit.item_counts,
+        fit.item_evidence,
         masked_items=fit.masked_items,
         mask_seen=not fit.config.ranks_repeats,
         n=n,
@@ -178,9 +180,14 @@ def _chosen_blend(fit: Fit, ranker: str, domain: Domain | None) -> Blend:
         tuple(chosen["members"]),
         tuple(weights),
         tuple(chosen["deviations"]),
-        tuple(map(tuple, chosen["item_factors"])),
-        tuple(map(tuple, chosen["user_factors"])),
+        _of_all_bins(chosen["item_factors"]),
+        _of_all_bins(chosen["user_factors"]),
     )
+
+
+def _of_all_bins(factors: list[list[float]]) -> Factors:
+    """Factors by evidence; an earlier release had one for all items without interactions."""
+    return tuple((*own, *own[:1] * (BINS - len(own))) for own in factors)
 
 
 class _Models:
@@ -191,7 +198,7 @@ class _Models:
         self.knows_cold_histories = knows_cold_histories
         self._factor_models: dict[str, FactorModel] = {}
         self._item_weights: dict[str, ItemWeights] = {}
-        self._content_by_target: ItemWeights | None = None
+        self._towers: dict[str, TowerEncoder | BaggedTowers] = {}
 
     def factors(self, method: str) -> FactorModel:
         if method not in self._factor_models:
@@ -200,27 +207,28 @@ class _Models:
 
     def item_weights(self, method: str) -> ItemWeights:
         if method not in self._item_weights:
-            self._item_weights[method] = self.fit.item_weights(method)
+            weights = self.fit.item_weights(method)
+            if method == "content_neighbours" and self._by_pictures is not None:
+                weights = transpose(self._by_content_or_pictures)
+            self._item_weights[method] = weights
         return self._item_weights[method]
 
     def history_weights(self, method: str) -> ItemWeights:
         """Item-item weights by history item, whichever items histories may hold."""
         weights = self.item_weights(method)
-        by_target = self._stand_ins()
-        if not self.knows_cold_histories or by_target is None:
+        if not self.knows_cold_histories or self.fit.config.features.items is None:
             return weights
-        counts = self.fit.item_counts
+        by_target, counts = self._by_content_or_pictures, self.fit.item_counts
         return rows_by_neighbours(weights, by_target, counts, kept_entries(self.fit.n_items))
 
     def of_histories(self, model: FactorModel) -> FactorModel:
         """The model that projects histories, whichever items these may hold."""
-        by_target = self._stand_ins(model)
-        if not self.knows_cold_histories or by_target is None:
+        if not self.knows_cold_histories:
             return model
-        counts, projection = self.fit.item_counts, model.projection
+        factors = self.with_content_or_pictures(model, model.factors)
+        projection = model.projection
         if projection is not None:
-            projection = represent_by_neighbours(projection, by_target, counts)
-        factors = represent_by_neighbours(model.factors, by_target, counts)
+            projection = self.with_content_or_pictures(model, projection)
         return ready_to_ship(replace(model, factors=factors, projection=projection))
 
     def with_content(self, model: FactorModel, vectors: Float32) -> Float32:
@@ -228,35 +236,87 @@ class _Models:
 
         Where the model's factors know attributes, those of the run have vectors of their own.
         """
-        by_target = self._stand_ins(model)
+        if self.fit.config.features.items is None:
+            return vectors
+        return self._represented(vectors, self._stand_ins(model, self._by_content))
+
+    def with_content_or_pictures(self, model: FactorModel, vectors: Float32) -> Float32:
+        """The same of vectors that do not know pictures: what these tell stands in for content."""
+        if self.fit.config.features.items is None:
+            return vectors
+        return self._represented(vectors, self._stand_ins(model, self._by_content_or_pictures))
+
+    def with_pictures(self, vectors: Float32) -> Float32:
+        """Content vectors, in which neighbours by pictures stand in for missing content."""
+        return (
+            vectors if self._by_pictures is None else self._represented(vectors, self._by_pictures)
+        )
+
+    def _represented(self, vectors: Float32, by_target: ItemWeights | None) -> Float32:
         if by_target is None:
             return vectors
         return represent_by_neighbours(vectors, by_target, self.fit.item_counts)
 
-    def _stand_ins(self, model: FactorModel | None = None) -> ItemWeights | None:
-        """The content neighbours of the items that have no interactions, by target."""
-        if self.fit.config.features.items is None:
+    def _stand_ins(self, model: FactorModel, by_target: ItemWeights) -> ItemWeights | None:
+        """The neighbours, by target, of the items that the model does not know."""
+        if not model.knows_attributes:
+            return by_target
+        return None if self.fit.later is None else self.fit.later.by_target
+
+    @cached_property
+    def _by_content(self) -> ItemWeights:
+        """The content neighbours of all items, by target."""
+        return transpose(self.fit.item_weights("content_neighbours"))
+
+    @cached_property
+    def _by_content_or_pictures(self) -> ItemWeights:
+        if self._by_pictures is None:
+            return self._by_content
+        both = self._by_content.to_scipy() + self._by_pictures.to_scipy()
+        return item_weights_from_scipy(both)
+
+    @cached_property
+    def _by_pictures(self) -> ItemWeights | None:
+        """The neighbours, by target, of items of which pictures alone are known: those that the
+        first towers place nearest. None where there are no such items or towers.
+        """
+        fit = self.fit
+        targets = np.flatnonzero(fit.item_evidence == PICTURES_ALONE)
+        trained = {row["name"] for row in fit.models_of("towers")}
+        name = next((one for one in fit.config.towers.inputs if one in trained), None)
+        if not len(targets) or name is None:
             return None
-        if model is not None and model.knows_attributes:
-            return None if self.fit.later is None else self.fit.later.by_target
-        if self._content_by_target is None:
-            self._content_by_target = transpose(self.item_weights("content_neighbours"))
-        return self._content_by_target
+        settings = fit.settings.neighbours.content
+        directions = self.embeddings(name)[:, : -self.towers(name).popularity_width]
+        return neighbours_by_vectors(
+            directions, targets, fit.item_counts, settings.candidates, settings.regularisation
+        )
+
+    def towers(self, name: str) -> TowerEncoder | BaggedTowers:
+        """The towers on sets of a name."""
+        if name not in self._towers:
+            fit = self.fit
+            artifact = load_towers(fit.saved_artifact("towers", name))
+            if fit.later is not None and artifact.reads_pictures:
+                # It imports torch, which only these towers need.
+                from m6rec.towers.later_pictures import with_later_pictures  # noqa: PLC0415
+
+                artifact = with_later_pictures(artifact, fit.later_pictures)
+            towers = artifact.encoder(self.factors(fit.config.towers.factors_of(name)))
+            assert isinstance(towers, TowerEncoder | BaggedTowers)
+            self._towers[name] = towers
+        return self._towers[name]
+
+    def embeddings(self, name: str) -> Float32:
+        """The embeddings of all items by the towers of a name, without their neighbours."""
+        features = self.fit.item_matrix(c.FEATURES)
+        return self.towers(name).encode_items(features if features.shape[1] else None)
 
 
 def _towers(models: _Models, ranker: Ranker) -> Member:
     fit = models.fit
     model = models.factors(fit.config.towers.factors_of(_model_of(ranker)))
-    artifact = load_towers(fit.saved_artifact("towers", _model_of(ranker)))
-    if fit.later is not None and artifact.reads_pictures:
-        # It imports torch, which only these towers need.
-        from m6rec.towers.later_pictures import with_later_pictures  # noqa: PLC0415
-
-        artifact = with_later_pictures(artifact, fit.later_pictures)
-    towers = artifact.encoder(model)
-    features = fit.item_matrix(c.FEATURES)
-    assert isinstance(towers, TowerEncoder | BaggedTowers)
-    vectors = towers.encode_items(features if features.shape[1] else None)
+    towers, vectors = models.towers(_model_of(ranker)), models.embeddings(_model_of(ranker))
     # The last coordinates are the item's own popularity, which must not come from neighbours.
     own, popularity = np.split(vectors, [vectors.shape[1] - towers.popularity_width], axis=1)
     directions = models.with_content(model, own)
@@ -284,14 +344,14 @@ def _sequence_towers(models: _Models, ranker: Ranker) -> Member:
 
 def _projected_factors(models: _Models, ranker: Ranker) -> Member:
     model = models.factors(_model_of(ranker))
-    vectors = models.with_content(model, model.scored_factors)
+    vectors = models.with_content_or_pictures(model, model.scored_factors)
     return DotMember(ranker.name, FactorEncoder(models.of_histories(model)), vectors)
 
 
 def _factor_directions(models: _Models, ranker: Ranker) -> Member:
     """The length of a factor tells of popularity, which new items do not have yet."""
     model = models.factors(_model_of(ranker))
-    vectors = models.with_content(model, model.scored_factors)
+    vectors = models.with_content_or_pictures(model, model.scored_factors)
     return DotMember(ranker.name, DirectionEncoder(models.of_histories(model)), unit_rows(vectors))
 
 
@@ -358,7 +418,7 @@ def _content(models: _Models, ranker: Ranker) -> Member:
     fit = models.fit
     content = fit.item_matrix(c.CONTENT)
     encoder = read_content_encoder(fit.matrix, fit.user_features, content)
-    return DotMember(ranker.name, ContentUserEncoder(encoder), content)
+    return DotMember(ranker.name, ContentUserEncoder(encoder), models.with_pictures(content))
 
 
 def _content_neighbours(models: _Models, ranker: Ranker) -> Member:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from m6rec.config.run import Config
-from m6rec.fits.members import member_names_of
+from m6rec.fits.members import member_names_of, pair_of_towers
 from m6rec.job_records import TRAIN_FACTORS, TRAIN_NEIGHBOURS, TRAIN_TOWERS
 from m6rec.rankers import Ranker, models_trained_by, ranker_named
 
@@ -35,11 +35,21 @@ class Needs:
     carried: tuple[str, ...] = ()
 
 
-def needs_of(members: Iterable[str], config: Config) -> Needs:
-    """What the members need under a configuration with chosen settings."""
+def needs_of(members: Iterable[str], config: Config, has_pictures_alone: bool = False) -> Needs:
+    """What the members need.
+
+    Args:
+        members: their names.
+        config: with chosen settings.
+        has_pictures_alone: whether there are items of which pictures alone are known, for which
+            those stand in that towers place nearest; a single member does without.
+    """
     names = tuple(dict.fromkeys(members))
     rankers = [ranker_named(name) for name in names]
     towers = models_trained_by(TRAIN_TOWERS.name, names)
+    if has_pictures_alone and len(names) > 1 and not set(towers) & set(config.towers.inputs):
+        pair = pair_of_towers(config.towers.inputs[0])
+        towers = models_trained_by(TRAIN_TOWERS.name, (*names, pair))
     on_factors = {
         *models_trained_by(TRAIN_FACTORS.name, names),
         *(config.towers.factors_of(model) for model in towers),

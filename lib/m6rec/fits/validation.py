@@ -47,7 +47,7 @@ def validation_users(fit: Fit, names: Iterable[str], maximum_users: int) -> Vali
     share = _catalogue_share(fit.config, counts)
     if not share:
         return users
-    bins = evidence_bins(fit.item_counts)
+    bins = evidence_bins(fit.item_evidence)
     held_out = np.bincount(bins[users.targets], minlength=BINS)
     return replace(users, balance=Balance(bins, shares_of_bins(held_out, counts, share)))
 
@@ -108,7 +108,7 @@ def _catalogue_share(config: Config, item_counts: Int64) -> float:
 
 def _counts_of_catalogue(fit: Fit, domain: Domain | None) -> Int64:
     """How many interactions each item of the catalogue has, of a domain if one is given."""
-    counts = fit.other(c.FINAL).item_counts
+    counts = fit.other(c.FINAL).item_evidence
     counts = counts[~fit.outside_catalogue] if domain is None else counts[domain.items]
     # Nothing can be said of items that have neither interactions nor attributes.
     return counts if fit.config.features.items is not None else counts[counts > 0]

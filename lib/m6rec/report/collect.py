@@ -108,20 +108,27 @@ def _with_start(towers: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _by_evidence(hybrid: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The weights of members for each bin of evidence, and what each bin rests on."""
+    """The weights of members for each bin of evidence, and what each bin rests on.
+
+    The bin of pictures alone is told of where validation holds such items.
+    """
     weights = np.array(hybrid["weights"])[:, None]
-    return [
+    rows = [
         {
             "side": side,
             "bin": label,
-            "rests_on": hybrid["rests_on"][side][place],
+            "rests_on": rests_on,
             "weights": dict(zip(hybrid["members"], column.tolist(), strict=True)),
         }
         for side in ("items", "users")
-        for place, (label, column) in enumerate(
-            zip(BIN_LABELS, (weights * np.array(hybrid[f"{side[:-1]}_factors"])).T, strict=True)
+        for label, rests_on, column in zip(
+            BIN_LABELS,
+            hybrid["rests_on"][side],
+            (weights * np.array(hybrid[f"{side[:-1]}_factors"])).T,
+            strict=False,
         )
     ]
+    return [row for row in rows if row["rests_on"] or row["bin"] != BIN_LABELS[-1]]
 
 
 def with_guards(report: ReportData, lakehouse: Lakehouse) -> ReportData:

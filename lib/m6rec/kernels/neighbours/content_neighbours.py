@@ -21,11 +21,13 @@ import scipy.sparse as sp
 from m6rec.kernels.arrays.read_only import read_only
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, indptr_of
 from m6rec.kernels.arrays.selection import kth_largest, largest_in_rows
+from m6rec.kernels.neighbours.content import unit_rows
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights, item_weights_from_scipy
 from m6rec.kernels.neighbours.ridge import conjugate_gradient
 
 _LEAST_LENGTH = 1e-12
 _ROWS_AT_ONCE = 4096
+_TARGETS_AT_ONCE = 256
 
 
 def content_weights(
@@ -109,6 +111,45 @@ def joined_by_later(weights: ItemWeights, later: LaterItems) -> ItemWeights:
     """Content weights by history item, of all items, with those of the later items as targets."""
     both = weights.to_scipy() + later.by_target.to_scipy().T
     return item_weights_from_scipy(both)
+
+
+def neighbours_by_vectors(
+    vectors: Float32,
+    targets: Int64,
+    interaction_counts: Int64,
+    candidates: int,
+    regularisation: float,
+) -> ItemWeights:
+    """The content weights of some targets, whose content is vectors alone, by target.
+
+    As `content_weights` with K_ij = v_i . v_j, where all vectors have length 1, and all items with
+    interactions in place of the postings.
+
+    Args:
+        vectors: float32 [M, d].
+        targets: int64 [B], ascending; the rows of the other items are empty.
+        interaction_counts: int64 [M].
+        candidates: how many candidates a target has at most.
+        regularisation: lambda.
+    """
+    n_items, unit = len(vectors), unit_rows(vectors)
+    warm = np.flatnonzero(interaction_counts > 0)
+    chosen = np.zeros((len(targets), min(candidates, len(warm))), np.int64)
+    weights = np.zeros(chosen.shape, np.float32)
+    penalty = regularisation * np.eye(chosen.shape[1], dtype=np.float32)
+    known = unit[warm]
+    for start in range(0, len(targets), _TARGETS_AT_ONCE):
+        block = slice(start, start + _TARGETS_AT_ONCE)
+        likeness = unit[targets[block]] @ known.T
+        order = np.argsort(-likeness, axis=1, kind="stable")[:, : chosen.shape[1]]
+        nearest = np.sort(order, axis=1)
+        own = known[nearest]
+        right = np.take_along_axis(likeness, nearest, axis=1)
+        solved = np.linalg.solve(own @ own.transpose(0, 2, 1) + penalty, right[..., None])
+        chosen[block], weights[block] = warm[nearest], solved[..., 0]
+    rows = np.repeat(targets, chosen.shape[1])
+    entries = weights.ravel(), (rows, chosen.ravel())
+    return item_weights_from_scipy(sp.csr_matrix(entries, shape=(n_items, n_items)))
 
 
 def represent_by_neighbours(

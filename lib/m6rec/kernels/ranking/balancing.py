@@ -17,21 +17,21 @@ from m6rec.kernels.ranking.blending import BINS, Candidates, evidence_bins
 _SHARE_PER_NEW, _GREATEST_SHARE = 3.0, 0.9
 
 
-def catalogue_share_of(item_counts: Int64) -> float:
+def catalogue_share_of(item_evidence: Int64) -> float:
     """How far the catalogue is to count where nothing tells whether its new items will be taken.
 
     An item without interactions may have just come, or nobody may want it. Interactions cannot tell
     which, so this weighs what is lost by either mistake, which grows with the share of such items.
 
     Args:
-        item_counts: int64 [items]; interactions of the items of the catalogue.
+        item_evidence: int64 [items]; as in `prepare_blend`, of the items of the catalogue.
     """
-    without = np.count_nonzero(item_counts == 0) / max(len(item_counts), 1)
+    without = np.count_nonzero(item_evidence <= 0) / max(len(item_evidence), 1)
     return min(_SHARE_PER_NEW * without, _GREATEST_SHARE)
 
 
 def balance_by_evidence(
-    candidates: Candidates, item_counts: Int64, catalogue_share: float
+    candidates: Candidates, item_evidence: Int64, catalogue_share: float
 ) -> Candidates:
     """As many users as before, each with held-out items of one bin of evidence alone.
 
@@ -40,14 +40,14 @@ def balance_by_evidence(
 
     Args:
         candidates: of validation users.
-        item_counts: int64 [items]; interactions of the items of the catalogue.
+        item_evidence: int64 [items]; as in `prepare_blend`, of the items of the catalogue.
         catalogue_share: from 0, where held-out items count by how often validation holds them, to
             1, where they count by the catalogue.
     """
     users = np.repeat(np.arange(len(candidates.user_bins)), np.diff(candidates.indptr))
     hits = np.zeros((BINS, len(candidates.user_bins)), np.int64)
     np.add.at(hits, (candidates.item_bins, users), candidates.relevant)
-    shares = shares_of_bins(hits.sum(axis=1), item_counts, catalogue_share)
+    shares = shares_of_bins(hits.sum(axis=1), item_evidence, catalogue_share)
     wanted = np.round(shares * len(hits[0])).astype(np.int64)
     chosen, bins = [], []
     for one, number in enumerate(wanted):
@@ -74,12 +74,12 @@ def balance_by_evidence(
     )
 
 
-def shares_of_bins(hits: Int64, item_counts: Int64, catalogue_share: float) -> Float64:
+def shares_of_bins(hits: Int64, item_evidence: Int64, catalogue_share: float) -> Float64:
     """float64 [bins]: between the bins' shares of hits and of the catalogue's items.
 
     A bin that validation has no hit of has the share 0.
     """
-    items = np.bincount(evidence_bins(item_counts), minlength=BINS)
+    items = np.bincount(evidence_bins(item_evidence), minlength=BINS)
     by_hits, by_items = hits / max(hits.sum(), 1), items / max(items.sum(), 1)
     shares: Float64 = (1.0 - catalogue_share) * by_hits + catalogue_share * by_items
     shares[hits == 0] = 0.0

@@ -20,10 +20,13 @@ import numpy.typing as npt
 from m6rec.kernels.arrays.rows import Float32, Float64, Int64, entries_of_rows
 from m6rec.kernels.arrays.threads import Result, Threads, Work
 
-# The bins of evidence: no interaction, 1 or 2, 3 to 9, 10 and more.
+# The bins of evidence: no interaction, 1 or 2, 3 to 9, 10 and more, and those items without
+# interactions of which pictures alone are known, which other members know better than others.
 EVIDENCE_BOUNDS = (1, 3, 10)
-BINS = len(EVIDENCE_BOUNDS) + 1
-BIN_LABELS = ("no interaction", "1 or 2", "3 to 9", "10 and more")
+BIN_LABELS = ("no interaction", "1 or 2", "3 to 9", "10 and more", "pictures alone")
+BINS = len(BIN_LABELS)
+# Stands in place of the number of interactions of an item of the last bin.
+PICTURES_ALONE = -1
 
 STEPS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 FACTOR_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
@@ -48,8 +51,9 @@ Factors = tuple[tuple[float, ...], ...]
 
 
 def evidence_bins(counts: npt.NDArray[Any]) -> Int64:
-    """int64: the bin of evidence for each number of interactions."""
-    return np.searchsorted(np.array(EVIDENCE_BOUNDS), counts, side="right").astype(np.int64)
+    """int64: the bin of evidence for each number of interactions, or `PICTURES_ALONE`."""
+    bins = np.searchsorted(np.array(EVIDENCE_BOUNDS), counts, side="right")
+    return np.where(counts == PICTURES_ALONE, BINS - 1, bins).astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -125,16 +125,18 @@ class Masked:
         return Masked(indptr, self.item_indices[places], self.masked_items)
 
 
-def prepare_blend(blend: Blend, members: Mapping[str, Member], item_counts: Int64) -> PreparedBlend:
+def prepare_blend(
+    blend: Blend, members: Mapping[str, Member], item_evidence: Int64
+) -> PreparedBlend:
     """Scale and join the item side of the blend's members.
 
     Args:
         blend: the members' weights.
         members: at least the blend's members, by name.
-        item_counts: int64 [items]; interactions of each item in the fit, which choose the bin of
-            evidence.
+        item_evidence: int64 [items]; interactions of each item in the fit, or `PICTURES_ALONE`,
+            which choose the bin of evidence.
     """
-    bins = evidence_bins(item_counts)
+    bins = evidence_bins(item_evidence)
     parts: list[Float32] = []
     dot_members: list[str] = []
     sparse: list[SparsePart] = []
@@ -152,7 +154,7 @@ def prepare_blend(blend: Blend, members: Mapping[str, Member], item_counts: Int6
     if len(parts) == 1:
         joined = parts[0]
     else:
-        joined = np.hstack([np.zeros((len(item_counts), 0), np.float32), *parts])
+        joined = np.hstack([np.zeros((len(item_evidence), 0), np.float32), *parts])
     items = by_index(joined) if sparse else by_length(joined)
     return PreparedBlend(blend, tuple(dot_members), items, tuple(sparse))
 

@@ -39,7 +39,7 @@ def parts_of_scores(
     users: RepresentedUsers,
     block: UserBlock,
     listed: Listed,
-    item_counts: Int64,
+    item_evidence: Int64,
     parts: Mapping[str, Float32],
 ) -> dict[str, PartOfScore]:
     """What each member of the blend adds, by its name, divided where it can be.
@@ -49,10 +49,10 @@ def parts_of_scores(
         members: at least the blend's members.
         users, block: the users, as they are represented and as they are.
         listed: the items.
-        item_counts: int64 [items]; interactions of each item in the fit.
+        item_evidence: int64 [items]; as in `prepare_blend`.
         parts: `part_scores` of the listed items.
     """
-    factors = factors_of_parts(prepared, users, listed, item_counts)
+    factors = factors_of_parts(prepared, users, listed, item_evidence)
     widths = np.diff(listed.cells)
     found: dict[str, PartOfScore] = {}
     for name, whole in parts.items():
@@ -67,7 +67,7 @@ def support_of(
     parts: Mapping[str, PartOfScore],
     listed: Listed,
     block: UserBlock,
-    item_counts: Int64,
+    item_evidence: Int64,
     are_mixed: bool = False,
 ) -> Support:
     """What speaks for each listed item, added up over the members.
@@ -80,7 +80,7 @@ def support_of(
         parts: what each member adds.
         listed: the items.
         block: the users.
-        item_counts: int64 [items]; interactions of each item in the fit.
+        item_evidence: int64 [items]; as in `prepare_blend`.
         are_mixed: whether lists of users of whom something is known are chosen for diversity or by
             the user's mix, so that such an item need not be among the most popular ones.
     """
@@ -103,17 +103,17 @@ def support_of(
     unknown = ((block.rows.counts == 0) & ~block.content.any(axis=1))[listed.users]
     popularity[unknown] += rest[unknown]
     rest[unknown] = 0.0
-    by_popularity = unscored & (item_counts[listed.items] > 0)
+    by_popularity = unscored & (item_evidence[listed.items] > 0)
     popularity[by_popularity & unknown if are_mixed else by_popularity] = 1.0
     return Support(history, order, content, popularity, rest)
 
 
 def factors_of_parts(
-    prepared: PreparedBlend, users: RepresentedUsers, listed: Listed, item_counts: Int64
+    prepared: PreparedBlend, users: RepresentedUsers, listed: Listed, item_evidence: Int64
 ) -> dict[str, Float64]:
     """What the blend multiplies each member's score of each listed item by: float64 [entries]."""
     blend = prepared.blend
-    item_bins, user_bins = evidence_bins(item_counts[listed.items]), evidence_bins(users.counts)
+    item_bins, user_bins = evidence_bins(item_evidence[listed.items]), evidence_bins(users.counts)
     return {
         name: coefficient
         * blend.item_factors_of(name)[item_bins]

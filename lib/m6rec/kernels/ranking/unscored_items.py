@@ -13,8 +13,11 @@ from m6rec.kernels.ranking.scoring import Masked, PreparedBlend, RepresentedUser
 
 
 def by_popularity(item_counts: Int64) -> Int32:
-    """int32: the items from the most popular on, equal ones by index."""
-    return np.argsort(-item_counts, kind="stable").astype(np.int32)
+    """int32: the items from the most popular on, equal ones by index.
+
+    Items without interactions are equal, whatever evidence there is of them.
+    """
+    return np.argsort(-np.maximum(item_counts, 0), kind="stable").astype(np.int32)
 
 
 def fill_unscored_by_popularity(

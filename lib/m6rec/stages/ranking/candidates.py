@@ -56,7 +56,7 @@ def collect_candidates(
     # Spark would score all users twice to sort what comes of it.
     collected = arrow_table(candidates).combine_chunks()
     names = [prepared.blend.name for prepared in scoring.blends]
-    return _assemble_candidates(collected, names, scoring.item_counts)
+    return _assemble_candidates(collected, names, scoring.item_evidence)
 
 
 def _candidates_partition(
@@ -113,7 +113,7 @@ def _check_finite(members: list[str], scores: Float32) -> None:
 
 
 def _assemble_candidates(
-    table: pa.Table, members: list[str], item_counts: Int64
+    table: pa.Table, members: list[str], item_evidence: Int64
 ) -> tuple[Candidates, dict[str, float]]:
     lengths = pc.list_value_length(table.column("relevant")).to_numpy()
     indptr = indptr_of(lengths)
@@ -129,7 +129,7 @@ def _assemble_candidates(
         np.ascontiguousarray(scores.T) / deviations.astype(np.float32)[:, None],
         relevant,
         table.column("relevant_count").to_numpy(),
-        evidence_bins(item_counts)[items],
+        evidence_bins(item_evidence)[items],
         evidence_bins(table.column(c.INTERACTION_COUNT).to_numpy()),
         table.column(c.USER_INDEX).to_numpy(),
     ).of_users(by_user)

@@ -63,21 +63,22 @@ class Scoring:
     Attributes:
         members: the members, by name.
         blends: the rankers, prepared.
-        item_counts: int64 [items]: how many users have each item in the fit.
+        item_evidence: int64 [items]: how many users have each item in the fit, or
+            `PICTURES_ALONE`.
         masked_items: bool [items]: items that no list may hold.
         mask_seen: whether the user's own items are masked as well.
         n: length of the lists.
         mask_disliked: whether items that the user has seen without liking are masked as well.
         reranking: how lists are chosen from each user's best items; None lists the best.
         domain: the domain that lists are made within, to whose items all arrays but those of
-            `reranking`, `whole_members` and `whole_counts` are cut; None where there are no
+            `reranking`, `whole_members` and `whole_evidence` are cut; None where there are no
             domains.
-        whole_members, whole_counts: members and item_counts of all items, which tell reasons.
+        whole_members, whole_evidence: members and item_evidence of all items, which tell reasons.
     """
 
     members: dict[str, Member]
     blends: tuple[PreparedBlend, ...]
-    item_counts: Int64
+    item_evidence: Int64
     masked_items: npt.NDArray[np.bool_]
     mask_seen: bool
     n: int
@@ -85,7 +86,7 @@ class Scoring:
     reranking: Reranking | None
     domain: Domain | None
     whole_members: Mapping[str, Member | OwnMembers]
-    whole_counts: Int64
+    whole_evidence: Int64
 
     @property
     def domain_name(self) -> str | None:
@@ -95,7 +96,7 @@ class Scoring:
     @cached_property
     def popular(self) -> Int32:
         """int32: the items that lists may hold, the most popular first."""
-        order = by_popularity(self.item_counts)
+        order = by_popularity(self.item_evidence)
         return order[~self.masked_items[order]]
 
     def own(self, indptr: Int64, items: Int32) -> tuple[Int64, Int32]:
@@ -118,7 +119,7 @@ class Scoring:
 def make_scoring(
     members: Mapping[str, Member | OwnMembers],
     blends: tuple[Blend, ...],
-    item_counts: Int64,
+    item_evidence: Int64,
     masked_items: npt.NDArray[np.bool_],
     mask_seen: bool,
     n: int,
@@ -134,14 +135,14 @@ def make_scoring(
     needed = sorted({name for blend in blends for name in blend.coefficients()})
     whole = {name: members[name] for name in needed}
     kept = {name: _member(member, domain) for name, member in whole.items()}
-    whole_counts = item_counts
+    whole_evidence = item_evidence
     if domain is not None:
-        item_counts, masked_items = item_counts[domain.items], masked_items[domain.items]
-    prepared = tuple(prepare_blend(blend, kept, item_counts) for blend in blends)
+        item_evidence, masked_items = item_evidence[domain.items], masked_items[domain.items]
+    prepared = tuple(prepare_blend(blend, kept, item_evidence) for blend in blends)
     return Scoring(
         kept,
         prepared,
-        item_counts,
+        item_evidence,
         masked_items,
         mask_seen,
         n,
@@ -149,7 +150,7 @@ def make_scoring(
         reranking,
         domain,
         whole,
-        whole_counts,
+        whole_evidence,
     )
 
 

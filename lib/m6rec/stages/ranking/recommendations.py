@@ -260,10 +260,10 @@ def _reasons(
             of_part,
             own,
             listed,
-            scoring.whole_counts,
+            scoring.whole_evidence,
             {name: part[entries] for name, part in parts.items()},
         )
-        support = support_of(shares, listed, own, scoring.whole_counts, are_mixed)
+        support = support_of(shares, listed, own, scoring.whole_evidence, are_mixed)
         named = _named_to_newcomers(scoring, explaining, of_part, listed)
         found.append(explain(explaining.attributes, listed, support, limit, are_mixed, named))
     return join_reasons(found)
