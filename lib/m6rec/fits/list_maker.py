@@ -43,6 +43,7 @@ from m6rec.stages.features.behaviour import (
     with_domain_as_context,
 )
 from m6rec.stages.features.given import typed_as_own
+from m6rec.stages.features.inputs import read_attributes
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.texts import encode_texts, texts_of, with_text_vectors
 from m6rec.stages.features.vectors import VectorFacts, vector_facts
@@ -303,7 +304,11 @@ class ListMaker:
         ).persist()
 
     def attributes(self, users: DataFrame, given: DataFrame | None = None) -> DataFrame | None:
-        """The attributes of users by index, from the run's table of users or from another."""
+        """The attributes of users by index, from the run's table of users or from another.
+
+        Raises:
+            TableError: the other table lacks a column that the run's features are made of.
+        """
         source = self.fit.config.features.users
         if source is None or not self._needs_features:
             return None
@@ -313,10 +318,13 @@ class ListMaker:
         indices = users.select(c.USER_ID, c.USER_INDEX)
         indexed = attributes_by_index(frame, source, self.fit.config.interactions, indices)
         texts = _encoded_texts(source)
-        if not texts:
-            return indexed
-        encoder = load_sentence_encoder(self.fit.config.features.text_model or "")
-        return with_text_vectors(indexed, texts, encode_texts(texts_of(indexed, texts), encoder))
+        if texts:
+            encoder = load_sentence_encoder(self.fit.config.features.text_model or "")
+            vectors = encode_texts(texts_of(indexed, texts), encoder)
+            indexed = with_text_vectors(indexed, texts, vectors)
+        if given is not None:
+            read_attributes(indexed, self._pipeline.columns, c.USER_INDEX)
+        return indexed
 
     def facts_of_vectors(self, attributes: DataFrame) -> tuple[VectorFacts, ...]:
         """What attributes of `attributes` hold of the columns of vectors that the run reads.

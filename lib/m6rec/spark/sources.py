@@ -40,7 +40,7 @@ from m6rec.spark.runtimes import (
 from m6rec.spark.session import check_classic, keeping_settings, with_settings
 from m6rec.spark.values import id_column, item_id_column, owner_column, quoted
 
-_CORRECT_NAMES = "correct the column names in the config"
+_CORRECT_NAMES = "correct the column names"
 _TIMES = (T.TimestampType, T.TimestampNTZType)
 # Parquet's timestamps in nanoseconds, as pandas writes them, are read as numbers and divided.
 _NANOSECONDS_AS_NUMBERS = "spark.sql.legacy.parquet.nanosAsLong"
