@@ -4,7 +4,7 @@ The owner's tables are those that the sections interactions, split and features 
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import reduce
@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
+from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import Config
 from m6rec.fits.events_of_run import write_events_of_run
 from m6rec.fits.fit import Fit
@@ -32,9 +33,11 @@ from m6rec.stages.pairs.aggregation import (
 )
 from m6rec.stages.pairs.cleaning import (
     FUTURE_TIME,
+    OF_TIMES,
     Cleaned,
     check_counts,
     clean_interactions,
+    without_times,
 )
 from m6rec.stages.pairs.indexing import extend_index
 from m6rec.stages.pairs.matrix import with_seen
@@ -55,11 +58,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Pairs:
-    """The user-item pairs of each source, by user_id and item_id or by their dense indices."""
+    """The user-item pairs of each source, by user_id and item_id or by their dense indices.
+
+    Attributes:
+        interactions, test, validation: of the owner's tables.
+        untimed: user_id, item_id of the interactions that were refused for their time alone; None
+            where there are none.
+    """
 
     interactions: DataFrame
     test: DataFrame | None
     validation: DataFrame | None
+    untimed: DataFrame | None
 
     def all(self) -> list[DataFrame]:
         """The tables of pairs that the owner gave."""
@@ -72,6 +82,7 @@ class _Pairs:
             function(self.interactions),
             None if self.test is None else function(self.test),
             None if self.validation is None else function(self.validation),
+            self.untimed,
         )
 
 
@@ -94,8 +105,8 @@ def run(lakehouse: Lakehouse, config: Config, fits: Sequence[str] = c.FITS) -> N
             final = Fit(lakehouse, config, c.FINAL)
             write_events_of_run(final, sources.interactions.reading)
             matrix = matrix_of(users, fits)
-            if _lists_what_minima_leave_out(sources, config):
-                matrix = with_seen(matrix, _left_out(lakehouse))
+            for events in _seen_besides(lakehouse, sources, config, pairs.untimed):
+                matrix = with_seen(matrix, _left_out(lakehouse, events))
             lakehouse.write("user_item_matrix", matrix)
     finally:
         # The stages persist what they read twice.
@@ -109,11 +120,12 @@ def _clean(
     are_ratings = config.ratings.enabled
     cleaned = {events.label: _clean_one(events, are_ratings) for events in sources.events()}
     lakehouse.write("interactions", cleaned[INTERACTIONS].interactions)
-    _check_cleaning(lakehouse, sources, cleaned, rows)
+    reasons = _check_cleaning(lakehouse, sources, cleaned, rows)
     return _Pairs(
         aggregate_pairs(lakehouse.read("interactions"), sources.interactions.config, are_ratings),
         _held_out_pairs(sources.test, cleaned, are_ratings),
         _held_out_pairs(sources.validation, cleaned, are_ratings),
+        _untimed(cleaned[INTERACTIONS], sources.interactions.config, reasons),
     ).map(lambda frame: frame.persist())
 
 
@@ -137,8 +149,12 @@ def _clean_one(events: Events, are_ratings: bool) -> Cleaned:
 
 def _check_cleaning(
     lakehouse: Lakehouse, sources: Sources, cleaned: dict[str, Cleaned], rows: Mapping[str, int]
-) -> None:
-    """Write what was refused; check that no row was lost between sources and what is written."""
+) -> dict[str, int]:
+    """Write what was refused; check that no row was lost between sources and what is written.
+
+    Returns:
+        How many rows were refused, by reason.
+    """
     rows_in = sum(
         _rows_in(events, cleaned[events.label], rows[events.label]) for events in sources.events()
     )
@@ -176,6 +192,16 @@ def _check_cleaning(
         )
     if written == 0:
         refuse_empty(lakehouse.read("quarantine"), reasons, lakehouse.address("quarantine"))
+    return reasons
+
+
+def _untimed(
+    cleaned: Cleaned, config: InteractionsConfig, reasons: Mapping[str, int]
+) -> DataFrame | None:
+    if not reasons.keys() & {*OF_TIMES}:
+        # To look for such rows would take a pass over all.
+        return None
+    return without_times(cleaned.labelled if cleaned.follows_labelled else cleaned.judged, config)
 
 
 def _write_quarantine(
@@ -302,19 +328,25 @@ def _users_with_attributes(lakehouse: Lakehouse, sources: Sources) -> DataFrame 
     return index.join(sources.users, on=c.USER_ID, how="inner").select(c.USER_INDEX)
 
 
-def _lists_what_minima_leave_out(sources: Sources, config: Config) -> bool:
-    """Whether users or items that a minimum of interactions leaves out may stand in lists."""
+def _seen_besides(
+    lakehouse: Lakehouse, sources: Sources, config: Config, untimed: DataFrame | None
+) -> Iterator[DataFrame]:
+    """Tables with user_id, item_id of events beside the pairs that lists leave out for the user."""
+    if untimed is not None and config.recommend.rules.masks_disliked:
+        yield untimed
     others = (sources.users, sources.items, sources.test, sources.validation)
-    return config.masks_what_minima_leave_out and any(one is not None for one in others)
+    # Users and items that a minimum leaves out are in lists where other tables have them, too.
+    if config.masks_what_minima_leave_out and any(one is not None for one in others):
+        yield lakehouse.read("interactions")
 
 
-def _left_out(lakehouse: Lakehouse) -> DataFrame:
+def _left_out(lakehouse: Lakehouse, events: DataFrame) -> DataFrame:
     """user_index, item_index of the events of which no pair was made, where lists know both."""
     users = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
     items = lakehouse.read("catalogue").select(c.ITEM_ID, c.ITEM_INDEX)
-    events = lakehouse.read("interactions").join(items, c.ITEM_ID).join(users, c.USER_ID)
     keys = [c.USER_INDEX, c.ITEM_INDEX]
-    return events.select(keys).join(lakehouse.read("splits"), keys, how="left_anti")
+    indexed = events.join(items, c.ITEM_ID).join(users, c.USER_ID).select(keys)
+    return indexed.join(lakehouse.read("splits"), keys, how="left_anti")
 
 
 def _indexed(lakehouse: Lakehouse, pairs: DataFrame) -> DataFrame:

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 from pyspark.errors import AnalysisException
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from m6rec.command_line import (
     ConfigOption,
@@ -28,22 +28,31 @@ from m6rec.command_line import (
     open_lakehouse,
     read_config,
 )
-from m6rec.config.base import is_path
+from m6rec.config.base import TableSource, is_path
 from m6rec.config.reading import some_of
 from m6rec.config.run import Config, sources_of
 from m6rec.errors import ConfigError
 from m6rec.files import has_scheme
 from m6rec.fits.fit import Fit
+from m6rec.job_records import SCORE_USERS
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.publishing import run_to_follow, view_of_published
-from m6rec.publication.scoring import GivenUsers, Scored, list_maker_of, score
+from m6rec.publication.scoring import (
+    ATTRIBUTES,
+    USERS,
+    GivenUsers,
+    Scored,
+    list_maker_of,
+    score,
+)
 from m6rec.schemas import TABLES
+from m6rec.spark.failures import saying_what_failed
 from m6rec.spark.files import hadoop_configuration, local_path
 from m6rec.spark.messages import say
 from m6rec.spark.places import matching
 from m6rec.spark.runtimes import delta_table_named, use_in_this_thread
 from m6rec.spark.session import session_of_job
-from m6rec.spark.sources import session_for_sources
+from m6rec.spark.sources import session_for_sources, source_at
 from m6rec.stages.pairs.outcome import in_a_line
 
 # The parts of a name of the catalogue, within backticks or without.
@@ -77,16 +86,28 @@ def run(
         _refuse_to_replace(maker.fit, given, target, configs)
         if config is not None:
             _say_what_does_not_count(maker.fit, config)
-        scored = score(maker, given)
-        writer = scored.lists.write.format("delta").mode("overwrite")
-        writer = writer.option("overwriteSchema", "true")
-        if is_path(target):
-            writer.save(target)
-        else:
-            use_in_this_thread(lakehouse.spark)
-            writer.saveAsTable(target)
-        scored.release()
+        with saying_what_failed(f"job {SCORE_USERS.name}", _tables(maker.fit, given)):
+            scored = score(maker, given)
+            _write(scored.lists, target)
+            scored.release()
     return scored
+
+
+def _tables(fit: Fit, given: GivenUsers) -> Iterator[tuple[str, TableSource, tuple[str, ...]]]:
+    """The tables that are read, by option or key of the config."""
+    for option, place in ((USERS, given.users), (ATTRIBUTES, given.attributes)):
+        if place is not None:
+            yield option, source_at(fit.spark, place), ()
+    yield from sources_of(fit.config)
+
+
+def _write(lists: DataFrame, target: str) -> None:
+    writer = lists.write.format("delta").mode("overwrite").option("overwriteSchema", "true")
+    if is_path(target):
+        writer.save(target)
+    else:
+        use_in_this_thread(lists.sparkSession)
+        writer.saveAsTable(target)
 
 
 def _say_what_does_not_count(fit: Fit, config: Config) -> None:
@@ -171,7 +192,7 @@ def main(
     users: Annotated[
         str,
         typer.Option(
-            "--users",
+            USERS,
             metavar="TABLE",
             help=f"The users' events, or only their ids: {_TABLE}.",
         ),
@@ -191,7 +212,7 @@ def main(
     attributes: Annotated[
         str | None,
         typer.Option(
-            "--attributes",
+            ATTRIBUTES,
             metavar="TABLE",
             help="The users' attributes, with the columns of the config's features.users; its"
             " users have lists as well. Of all others: the config's table.",
@@ -221,6 +242,9 @@ def main(
 def _say(scored: Scored, target: str, attributes: str | None) -> None:
     for facts in scored.vectors:
         print(f"{attributes}: {facts}", flush=True)
+    for place, rows in scored.nameless.items():
+        if rows:
+            print(f"{place}: {rows} rows have no id, and were left out", flush=True)
     if scored.refused:
         total = sum(scored.refused.values())
         print(f"{total} rows were left out: {in_a_line(scored.refused)}", flush=True)

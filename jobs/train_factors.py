@@ -37,7 +37,6 @@ def run(
     if models is None:
         models = needs_of_run(trained[0].settings).factors
     if not models:
-        print("train_factors: no ranker of the config needs any", flush=True)
         return
     list(lakehouse.run_calls([partial(_train_fit, fit, models, earlier) for fit in trained]))
     # Checkpoints are deleted only after all fits, because MLlib has one folder for them in a

@@ -32,7 +32,6 @@ def run(
     if models is None:
         models = needs_of_run(trained[0].settings).neighbours
     if not models:
-        print("train_neighbours: no ranker of the config needs any", flush=True)
         return
     list(lakehouse.run_calls([partial(_train_fit, fit, models) for fit in trained]))
 

@@ -49,7 +49,6 @@ def run(
     """
     models = needs_of_run(config).towers if chosen_epochs is None else tuple(chosen_epochs)
     if not models:
-        print("train_towers: no ranker of the config needs any", flush=True)
         return
     # The longest training begins first, and the others share the slots that it leaves.
     models = tuple(sorted(models, key=lambda model: model != SEQUENCE))

@@ -293,8 +293,7 @@ def _check_local_path(key: str, source: TableSource) -> None:
         return
     if not Path(local).exists():
         raise TableError(
-            f"{key}: table {source.path} does not exist (seen from {Path.cwd()});"
-            " correct the path in the config"
+            f"{key}: table {source.path} does not exist (seen from {Path.cwd()}); correct the path"
         )
 
 

@@ -20,6 +20,15 @@ _PREPARED = (
     "recommend.rules.mask_seen",
     "ratings.enabled",
 )
+# From these follows which models there have to be.
+_NEEDED = ("hybrid.members", "evaluate.rankers", "recommend.ranker")
+_NEEDED_BY_TOWERS = (
+    "towers.inputs",
+    "towers.sequence.enabled",
+    "towers.sequence.factors",
+    "towers.bagging",
+    "towers.boosting",
+)
 # The size of table user_index with some 50,000 users, whose lists have a million rows.
 _BYTES_OF_FEW_USERS = 500_000
 # The size of a table of interactions with some 20,000 rows.
@@ -132,7 +141,15 @@ TRAIN_FACTORS = JobRecord(
     reads_if_made=("models", "item_features", "catalogue"),
     writes=("item_factors", "models"),
     writes_if_asked=("user_factors",),
-    sections=(*_PREPARED, "settings", "factors", "evaluate"),
+    sections=(
+        *_PREPARED,
+        "settings",
+        "factors",
+        *_NEEDED,
+        *_NEEDED_BY_TOWERS,
+        "recommend.diversity.strength",
+        "recommend.diversity.column",
+    ),
     has_long_loops=_trains_mllib,
 )
 TRAIN_NEIGHBOURS = JobRecord(
@@ -140,7 +157,14 @@ TRAIN_NEIGHBOURS = JobRecord(
     reads=("user_item_matrix", "item_index"),
     reads_if_made=("models", "item_features", "catalogue"),
     writes=("item_neighbours",),
-    sections=(*_PREPARED, "settings", "neighbours"),
+    sections=(
+        *_PREPARED,
+        "settings",
+        "neighbours",
+        *_NEEDED,
+        *_NEEDED_BY_TOWERS,
+        "factors.als.attribute_weight",
+    ),
 )
 TRAIN_TOWERS = JobRecord(
     "train_towers",
@@ -156,7 +180,7 @@ TRAIN_TOWERS = JobRecord(
     ),
     reads_if_made=("item_images", "interactions", "user_index"),
     writes=("models",),
-    sections=(*_PREPARED, "settings", "factors", "towers"),
+    sections=(*_PREPARED, "settings", "factors", "towers", *_NEEDED),
 )
 TRAIN_HYBRID = JobRecord(
     "train_hybrid",
@@ -221,7 +245,16 @@ ABLATE = JobRecord(
     reads=TRAIN_TOWERS.reads,
     reads_if_made=TRAIN_TOWERS.reads_if_made,
     writes=("ablations",),
-    sections=(*TRAIN_TOWERS.sections, "ablation", "evaluate"),
+    sections=(
+        *_PREPARED,
+        "settings",
+        "factors",
+        "towers",
+        "hybrid.members",
+        "recommend.ranker",
+        "ablation",
+        "evaluate",
+    ),
 )
 # What is done to finished runs.
 KEEP_CHOICES = JobRecord(

@@ -27,7 +27,7 @@ from m6rec import __version__
 from m6rec import columns as c
 from m6rec.config.base import TableSource
 from m6rec.config.reading import keys_of_differences, some_of, value_at
-from m6rec.config.run import Config, sources_of
+from m6rec.config.run import INTERACTIONS_SOURCE, Config, sources_of
 from m6rec.errors import ConfigError, DataError
 from m6rec.job_records import (
     CLEAN,
@@ -98,6 +98,9 @@ _A_RUN_MAY_TAKE = timedelta(days=1)
 _SECONDS_BETWEEN_SIGNS = 300.0
 # A commit may be held up, and the clocks of two machines may differ.
 A_STREAM_MAY_BE_SILENT = timedelta(minutes=15)
+_CLOCKS_MAY_DIFFER = timedelta(minutes=1)
+# The owner's tables that no job reads but the first.
+_READ_AT_FIRST = (INTERACTIONS_SOURCE, "split.test", "split.validation")
 
 
 @dataclass(frozen=True)
@@ -150,8 +153,8 @@ def run_jobs(lakehouse: Lakehouse, config: Config, jobs: Iterable[tuple[str, Job
 
     Raises:
         ConfigError: the run was begun with another configuration.
-        DataError: a job whose tables another reads has not finished; or users whom the run would
-            read have been forgotten since it began.
+        DataError: a job whose tables another reads has not finished; or since the run began, users
+            whom it would read have been forgotten, or a table of the owner's was made anew.
     """
     with session_for_sources(lakehouse.spark), ThreadPoolExecutor(1) as background:
         earlier = work_so_far(lakehouse)
@@ -160,6 +163,7 @@ def run_jobs(lakehouse: Lakehouse, config: Config, jobs: Iterable[tuple[str, Job
         pinned = at_versions(config, sources)
         finished = {row["job"] for row in earlier if row["status"] == FINISHED}
         journal, ran = _Journal(lakehouse, background), []
+        may_read_another = bool(earlier and sources)
         try:
             for title, job in jobs:
                 if job.name in finished:
@@ -169,6 +173,9 @@ def run_jobs(lakehouse: Lakehouse, config: Config, jobs: Iterable[tuple[str, Job
                 _check_turn(finished, job.record, lakehouse.run_id)
                 if job.name == PREPARE_INTERACTIONS.name and sources:
                     _refuse_after_forgetting(lakehouse, earlier)
+                if may_read_another and job.record.reads_sources:
+                    _refuse_tables_made_anew(lakehouse, pinned, job.record, earlier)
+                    may_read_another = False
                 attempt = Attempt(lakehouse, config, job.name, sources=sources)
                 journal.add(attempt.row(STARTED))
                 journal.say(title)
@@ -427,8 +434,9 @@ def is_made_anew(
     """Whether a version of an owner's table is not the one that a run has read under that number.
 
     The run's first job has read it, which may have been committed while that job ran. One that was
-    committed after the job's end belongs to a table that was made anew. None where it cannot be
-    told: the version is gone, or no job has ended.
+    committed after the job's end belongs to a table that was made anew. Where no job has ended, the
+    first has at least begun, and versions are looked up before. None where it cannot be told: the
+    version is gone, or the run has no jobs.
 
     Args:
         spark: the session.
@@ -437,10 +445,27 @@ def is_made_anew(
         jobs: the run's rows of `runs`.
     """
     committed_at = time_of_version(spark, source, version)
-    read_by = min((row["finished_at"] for row in jobs if row["finished_at"]), default=None)
+    ends = [row["finished_at"] for row in jobs if row["finished_at"]]
+    starts = [row["started_at"] + _CLOCKS_MAY_DIFFER for row in jobs]
+    read_by = min(ends or starts, default=None)
     if committed_at is None or read_by is None:
         return None
     return bool(committed_at > read_by)
+
+
+def sources_made_anew(
+    spark: SparkSession, config: Config, jobs: Sequence[Row]
+) -> Iterator[tuple[str, TableSource]]:
+    """The keys and sources of a config that are other tables than a run has read.
+
+    Args:
+        spark: the session.
+        config: its sources are at the versions that the run has read.
+        jobs: the run's rows of `runs`.
+    """
+    for key, source, _ in sources_of(config):
+        if source.version is not None and is_made_anew(spark, source, source.version, jobs):
+            yield key, source
 
 
 def as_read_by(lakehouse: Lakehouse, config: Config) -> Config:
@@ -548,6 +573,23 @@ def _refuse_after_forgetting(lakehouse: Lakehouse, earlier: Sequence[Row]) -> No
             " forgotten since, who may stand in these; start a new run, with another --run-id"
             " (rerun: another --as), and where it brings users back, forget them again"
         )
+
+
+def _refuse_tables_made_anew(
+    lakehouse: Lakehouse, config: Config, record: JobRecord, earlier: Sequence[Row]
+) -> None:
+    """Refuse to go on with a run where a table that the job may read is another one by now.
+
+    Its version would have the number that the run began with, and other rows.
+    """
+    for key, source in sources_made_anew(lakehouse.spark, config, earlier):
+        if record.name == PREPARE_INTERACTIONS.name or key not in _READ_AT_FIRST:
+            raise DataError(
+                f"{key}: table {source.name} has been made anew since run {lakehouse.run_id} began,"
+                f" so that its version {source.version} is another than the one that the run"
+                f" reads, and job {record.name} would mix both; start a new run, with another"
+                " --run-id (rerun: another --as)"
+            )
 
 
 def unprepared(lakehouse: Lakehouse, run_ids: Collection[str]) -> list[str]:

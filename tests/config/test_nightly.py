@@ -9,6 +9,7 @@ from m6rec.config.run import Config, parse_config
 from m6rec.errors import ConfigError
 from m6rec.fits.choices import keys_that_differ
 from m6rec.fits.needs import Needs, needs_of, needs_of_run
+from m6rec.job_records import TRAIN_FACTORS, TRAIN_NEIGHBOURS, TRAIN_TOWERS
 from m6rec.publication.nights import duration, is_due, warning_of_test
 
 ITEMS = {"items": {"source": {"path": "items.csv", "format": "csv"}, "id": "sku"}}
@@ -90,6 +91,44 @@ def test_a_run_that_chooses_trains_what_it_measures_blends_or_lists() -> None:
     # By default the hybrid may blend all members.
     needs = needs_of_run(config_with(**few))
     assert (needs.factors, needs.towers) == (("svd", "als"), ("svd", "als"))
+
+
+def test_the_records_of_jobs_name_the_keys_from_which_it_follows_what_is_trained() -> None:
+    popular = config_with(
+        features=ITEMS,
+        evaluate={"rankers": ["popularity"]},
+        recommend={"ranker": "popularity"},
+    ).replaced({"interactions.columns.time": "at"})
+    few, fused = {"hybrid.members": ["popularity"]}, {"hybrid.members": ["fusion"]}
+    changes: list[tuple[dict[str, Any], str, Any]] = [
+        (few, "hybrid.members", ["item_neighbours", "fusion"]),
+        (few, "evaluate.rankers", ["popularity", "item_neighbours", "fusion"]),
+        (few, "recommend.ranker", "ridge"),
+        (few, "recommend.ranker", "fusion"),
+        (few, "recommend.diversity.strength", 0.5),
+        (few | {"recommend.diversity.strength": 0.5}, "recommend.diversity.column", "brand"),
+        (few | {"recommend.ranker": "als"}, "factors.als.attribute_weight", 1.0),
+        (few | {"evaluate.rankers": ["svd", "transitions"]}, "interactions.columns.time", None),
+        (fused, "towers.inputs", ["svd"]),
+        (fused, "towers.sequence.enabled", False),
+        (fused | {"towers.inputs": ["svd"]}, "towers.sequence.factors", "als"),
+        # The hybrid may blend all members that there are.
+        ({}, "towers.bagging", 2),
+        ({}, "towers.boosting", True),
+    ]
+    for given, key, value in changes:
+        before = popular.replaced(given)
+        one, two = needs_of_run(before), needs_of_run(before.replaced({key: value}))
+        trained = {
+            TRAIN_FACTORS: (one.factors, two.factors),
+            TRAIN_NEIGHBOURS: (one.neighbours, two.neighbours),
+            TRAIN_TOWERS: (one.towers, two.towers),
+        }
+        changed = [record for record, (was, becomes) in trained.items() if was != becomes]
+        assert changed, key
+        for record in changed:
+            named = [one for one in record.sections if key == one or key.startswith(f"{one}.")]
+            assert named, (record.name, key)
 
 
 def test_the_keys_that_choices_rest_on_are_named_where_they_differ() -> None:

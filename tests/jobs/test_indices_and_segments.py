@@ -92,6 +92,52 @@ def test_what_a_minimum_of_interactions_leaves_out_is_seen_and_not_learned_from(
     assert learned == {**{f"user{user}": 4 for user in range(6)}, "newcomer": 0, "tested": 0}
 
 
+@pytest.mark.parametrize("mask_seen", [True, "positive"])
+def test_what_was_refused_for_its_time_alone_is_seen_and_not_learned_from(
+    spark: SparkSession, tmp_path: Path, mask_seen: object
+) -> None:
+    rows = [
+        (f"user{user}", f"item{item}", "shelf", f"2024-01-0{1 + item} 10:00:00", "buy")
+        for user in range(5)
+        for item in range(4)
+        if (user, item) not in {(0, 1), (1, 2)}
+    ]
+    untimed = [
+        ("user0", "item1", "shelf", "soon", "buy"),
+        ("user1", "item2", "shelf", "2999-01-01 10:00:00", "buy"),
+        # Of this pair another event has a time; these are of no item, no interaction or nobody.
+        ("user2", "item1", "shelf", "soon", "buy"),
+        ("user0", "item9", "shelf", "soon", "buy"),
+        ("user1", "item1", "", "soon", "buy"),
+        ("user1", "item2", "shelf", "soon", "shown"),
+        ("stranger", "item1", "shelf", "soon", "buy"),
+    ]
+    table = pd.DataFrame([*rows, *untimed], columns=["user_id", "item_id", "shelf", "at", "kind"])
+    table.to_parquet(tmp_path / "events.parquet", index=False)
+    interactions = {
+        "source": {"path": str(tmp_path / "events.parquet")},
+        "columns": {"domain": "shelf", "time": "at", "event_type": "kind"},
+        "event_weights": {"buy": 1.0},
+        "positive_minimum": 1.0,
+    }
+    recommend = {"rules": {"mask_seen": mask_seen}}
+    given = {"interactions": interactions, "lake": str(tmp_path / "lake"), "recommend": recommend}
+    config = parse_config(given, "test")
+    lakehouse = Lakehouse(spark, config.lake, "run")
+    prepare_interactions.run(lakehouse, config)
+    users = {row[c.USER_INDEX]: row[c.USER_ID] for row in lakehouse.rows("user_index")}
+    names = {row[c.ITEM_INDEX]: row[c.ITEM_ID] for row in lakehouse.rows("catalogue")}
+    seen = {
+        (row[c.FIT], users[row[c.USER_INDEX]], names[item])
+        for row in lakehouse.rows("user_item_matrix")
+        for item in row[c.EXCLUDED_INDICES]
+    }
+    pairs = {("user0", "item1"), ("user1", "item2")}
+    in_domain = {item[-5:]: item for item in names.values()}
+    expected = {(fit, user, in_domain[item]) for fit in c.FITS for user, item in pairs}
+    assert seen == (expected if mask_seen is True else set())
+
+
 def test_a_segment_has_lists_in_the_domains_where_it_has_enough_users(
     spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import cast
 
 import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs import train_factors
+from jobs import train_factors, train_neighbours, train_towers
 from m6rec.config.models import AlsConfig, FactorsConfig, MllibAlsConfig
-from m6rec.config.run import Config
+from m6rec.config.run import Config, parse_config
 from m6rec.fits.fit import Fit
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.training.factor_trainers import TrainedFactors
@@ -48,6 +48,22 @@ def test_checkpoints_are_kept_until_the_models_are_written_and_no_longer(
     train_factors.run(lakehouse, cast(Config, None), models=("als", "mllib_als"))
     assert seen == {"als", "mllib_als"}
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("job", [train_factors, train_neighbours, train_towers])
+def test_a_job_of_whose_models_no_ranker_needs_any_does_nothing(
+    job: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {
+        "interactions": {"source": {"path": "events.csv", "format": "csv"}},
+        "evaluate": {"rankers": ["popularity"]},
+        "hybrid": {"members": ["popularity"]},
+        "recommend": {"ranker": "popularity"},
+    }
+    config = parse_config(given, "test")
+    monkeypatch.setattr(job, "fits_of", lambda *_: [SimpleNamespace(settings=config)])
+    job.run(cast(Lakehouse, None), config)
+    assert capsys.readouterr().out == ""
 
 
 def test_the_pairs_alone_decide_how_many_ranks_share_a_program(

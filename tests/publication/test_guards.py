@@ -22,6 +22,7 @@ from m6rec.fits.fit import Fit
 from m6rec.kernels.arrays.categories import item_categories, no_categories
 from m6rec.kernels.arrays.likeness import ItemLikeness
 from m6rec.kernels.arrays.rows import Float64
+from m6rec.kernels.publication.drift import NO_WORD, drift_of_words, profile_of_words
 from m6rec.kernels.ranking.members import DotMember
 from m6rec.kernels.ranking.reranking import Reranking
 from m6rec.lakehouse import PUBLISHED, Lakehouse
@@ -380,13 +381,22 @@ def test_an_attribute_that_is_gone_drifts_where_its_table_was_read() -> None:
     name, value = largest_drift(earlier, without_price, words, ("items",))
     assert (name, value > 0.25) == ("items: price", True)
     for left in (others, {}):
-        name, value = largest_drift(earlier, numbers, left, ("items",), ("items",))
+        name, value = largest_drift(earlier, numbers, left, ("items",), {"items": 100})
         assert (name, value > 0.25) == ("items: genre", True)
     no_rows = {**numbers, "items: price": np.zeros(0)}
     assert largest_drift(earlier, no_rows, words, ("items",))[1] > 0.25
     # A night that trains no features has no words, and a run may have no table of items.
     assert largest_drift(earlier, without_price, {})[1] == 0.0
     assert largest_drift(earlier, numbers, {}, ("items",))[1] == 0.0
+
+
+def test_lists_that_are_gone_count_as_missing_once_in_each_row() -> None:
+    # Two rows of ten words each.
+    words = {"items: tags": {f"tags: {k}": 2 for k in range(10)}}
+    drift = largest_drift(profiles_of({}, words), {}, {}, ("items",), {"items": 2})
+    missing = drift_of_words(profile_of_words(words["items: tags"]), {NO_WORD: 2})
+    assert drift == ("items: tags", missing)
+    assert missing < drift_of_words(profile_of_words(words["items: tags"]), {NO_WORD: 20})
 
 
 def test_numbers_of_attributes_are_those_of_features(spark: SparkSession) -> None:
@@ -416,8 +426,8 @@ def test_vectors_that_are_not_usable_any_more_drift() -> None:
     )
     assert before == {"items: cover": {"cover: vector": 98, "": 2}}
     earlier = profiles_of({}, before)
-    assert largest_drift(earlier, {}, before, ("items",), ("items",))[1] == 0.0
-    name, value = largest_drift(earlier, {}, now, ("items",), ("items",))
+    assert largest_drift(earlier, {}, before, ("items",), {"items": 100})[1] == 0.0
+    name, value = largest_drift(earlier, {}, now, ("items",), {"items": 100})
     assert (name, value > 0.25) == ("items: cover", True)
 
 
@@ -434,7 +444,7 @@ def test_words_are_those_of_the_items_and_users_of_the_run(spark: SparkSession) 
     )
     words, described = guards._words(subject)  # type: ignore[arg-type]
     assert words == {"items: genre": {"": 0, "genre: a": 1, "genre: b": 1}}
-    assert described == ["items"]
+    assert described == {"items": 2}
 
 
 def test_texts_and_pictures_that_are_gone_drift(spark: SparkSession) -> None:
@@ -461,12 +471,13 @@ def test_texts_and_pictures_that_are_gone_drift(spark: SparkSession) -> None:
 def test_words_of_attributes_are_counted_with_the_rows_that_have_none(spark: SparkSession) -> None:
     rows = [(1, ["genre: a", "genre: b", "maker: x"]), (2, ["genre: a"]), (3, []), (4, None)]
     features = spark.createDataFrame(rows, "item_index long, attributes array<string>")
-    assert words_of(features, c.ITEM_INDEX, 1) == {
+    counts = {
         "genre": {"": 2, "genre: a": 2, "genre: b": 1},
         "maker": {"": 3, "maker: x": 1},
     }
-    assert words_of(features.where("item_index > 2"), c.ITEM_INDEX, 1) == {}
-    assert words_of(features.where("item_index > 4"), c.ITEM_INDEX, 1) is None
+    assert words_of(features, c.ITEM_INDEX, 1) == (counts, 4)
+    assert words_of(features.where("item_index > 2"), c.ITEM_INDEX, 1) == ({}, 2)
+    assert words_of(features.where("item_index > 4"), c.ITEM_INDEX, 1) == ({}, 0)
 
 
 def test_a_stop_is_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,7 @@
 """Sources are read at one version by all jobs of a run, and the run can be made again from it."""
 
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +17,16 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.publication.nights import night_of
 from m6rec.publication.publishing import publish, was_published
 from m6rec.publication.repeating import ListDifferences, differences, repetition_of
-from m6rec.runs import FINISHED, REMOVED, Attempt, Job, as_read_by, run_job, work_of_run
+from m6rec.runs import (
+    FINISHED,
+    REMOVED,
+    STARTED,
+    Attempt,
+    Job,
+    as_read_by,
+    run_job,
+    work_of_run,
+)
 from m6rec.spark.sources import read_source
 from tests.finished_runs import PLACES, USERS, config_of, finished_runs, lists_of
 
@@ -151,6 +160,50 @@ def test_it_is_said_where_a_table_was_made_anew_since_the_run_read_it(
     append_event(spark, events)
     [doubt] = repetition_of(one, "again").doubts
     assert f"interactions.source ({events}) has been made anew since, and version 0" in doubt
+
+
+def test_a_run_does_not_go_on_with_a_table_that_was_made_anew(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    events, rule = tmp_path / "events", tmp_path / "rule"
+    append_event(spark, rule)
+    given = {"recommend.rules.excluded_items": {"path": str(rule), "item": "item_id"}}
+    config = config_of_events(spark, events, tmp_path / "lake").replaced(given)
+    run = Lakehouse(spark, config.lake, "run")
+
+    def step(name: str) -> Job:
+        return Job(JobRecord(name, reads_sources=True), lambda _own, _config: None)
+
+    def make_anew(path: Path) -> None:
+        shutil.rmtree(path)
+        append_event(spark, path)
+
+    def killed(run_id: str, started_at: datetime) -> Lakehouse:
+        own = run.for_run(run_id)
+        read = {"interactions.source": 0}
+        Attempt(own, config, "prepare_interactions", started_at, read).save(STARTED)
+        return own
+
+    assert run_job(run, config, step("prepare_interactions"))
+    # No job that is left reads the interactions.
+    make_anew(events)
+    assert run_job(run, config, step("build_features"))
+    make_anew(rule)
+    refused = (
+        f"excluded_items: table {rule} has been made anew since run run began, so that its"
+        " version 0 .*, and job recommend would mix both; start a new run, with another --run-id"
+    )
+    with pytest.raises(DataError, match=refused):
+        run_job(run, config, step("recommend"))
+    assert not run_job(run, config, step("build_features"))
+    shutil.rmtree(rule)
+    assert run_job(run, config, step("recommend"))
+
+    now = datetime.now(UTC)
+    early = killed("early", now - timedelta(hours=1))
+    with pytest.raises(DataError, match=f"interactions.source: table {events} has been made anew"):
+        run_job(early, config, step("prepare_interactions"))
+    assert run_job(killed("late", now), config, step("prepare_interactions"))
 
 
 def test_a_night_is_not_made_again_when_the_run_is_gone_whose_choices_it_kept(

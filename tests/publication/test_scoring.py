@@ -282,6 +282,47 @@ def test_users_with_attributes_alone_have_lists_and_the_table_must_have_the_colu
         scored(lakehouse, tmp_path, str(tmp_path / "ids.csv"), attributes=fewer)
 
 
+def test_a_fault_in_a_given_table_is_said_of_its_option_and_mended_there(
+    lakehouse: Lakehouse, shop: Shop, tmp_path: Path
+) -> None:
+    events = pd.read_parquet(shop.interactions).head(3)
+    ids = written(events[["customer"]], tmp_path / "ids.parquet")
+    gone = str(tmp_path / "gone.parquet")
+    numbered = written(events.assign(at=1.7e9), tmp_path / "numbered.parquet")
+    listed = written(events.assign(stars=[[1.0]] * 3), tmp_path / "listed.parquet")
+    young = written(pd.DataFrame({"customer": ["user-0"]}), tmp_path / "young.parquet")
+    like = "write it as interactions is written, which the run has read"
+    for users, attributes, words in (
+        (gone, None, f"^--users: cannot read .* {gone}: it does not exist; correct the path$"),
+        (numbered, None, f"^--users: table {numbered}: time column at is a number, .*; {like}$"),
+        (listed, None, f"^--users: cannot read table {listed}: .*cannot cast"),
+        (ids, gone, f"^--attributes: cannot read .* {gone}: it does not exist"),
+        (ids, young, rf"^--attributes: table {young}: .* lacks the columns \['age'\]"),
+    ):
+        with pytest.raises(TableError, match=words):
+            scored(lakehouse, tmp_path, users, attributes=attributes)
+    torn = Path(written(events, tmp_path / "torn.parquet"))
+    torn.write_bytes(b"PAR1" + bytes(400) + torn.read_bytes()[404:])
+    with pytest.raises(TableError, match=rf"job score: cannot read --users: file \S*{torn}: it "):
+        scored(lakehouse, tmp_path, str(torn))
+
+
+def test_rows_without_an_id_are_counted(
+    lakehouse: Lakehouse, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = written(pd.DataFrame({"user_id": ["user-0", None, " ", ""]}), tmp_path / "ids.parquet")
+    rows = pd.DataFrame({"customer": ["user-1", None], "age": [33, 34]})
+    attributes = written(rows, tmp_path / "attributes.parquet")
+    counts, lists = scored(lakehouse, tmp_path, ids, attributes=attributes)
+    assert {user for user, *_ in lists} == {"user-0", "user-1"}
+    job._say(counts, "lists", attributes)
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        f"{ids}: 3 rows have no id, and were left out",
+        f"{attributes}: 1 rows have no id, and were left out",
+        "lists of 2 users, 0 of them new to the run: lists",
+    ]
+
+
 def test_vectors_of_given_attributes_are_counted_in_the_words_of_a_run(
     spark: SparkSession, capsys: pytest.CaptureFixture[str]
 ) -> None:

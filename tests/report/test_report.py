@@ -8,7 +8,6 @@ import io
 import json
 import math
 import re
-import warnings
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -414,10 +413,3 @@ def test_the_examples_of_the_wording_hold() -> None:
 )
 def test_numbers_and_names_read_well(found: str, expected: str) -> None:
     assert found == expected
-
-
-def test_titles_in_scripts_that_no_font_here_may_have_are_drawn_without_a_warning() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = plots.explanation("\u8336 \u0e0a\u0e32", {"members": [("\u7eff\u8336", 0.5)]})
-        assert plots.png(figure).startswith(b"\x89PNG")

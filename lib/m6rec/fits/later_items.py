@@ -19,14 +19,13 @@ from m6rec.fits.fit import Fit
 from m6rec.fits.sources import ids_and_titles
 from m6rec.kernels.neighbours.content_neighbours import LaterItems
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
-from m6rec.kernels.text.sentence_encoder import load_sentence_encoder
 from m6rec.spark.runtimes import arrow_table, frame_of_arrow
 from m6rec.spark.sources import read_source
 from m6rec.spark.values import domain_of
 from m6rec.stages.features.attributes import attributes_by_index, column_name, encoded_texts
 from m6rec.stages.features.pictures import PictureColumn, load_pictures
 from m6rec.stages.features.pipeline import FeaturePipeline
-from m6rec.stages.features.texts import encode_texts, texts_of, with_text_vectors
+from m6rec.stages.features.texts import with_texts_encoded
 from m6rec.stages.training.neighbours import content_weights_by_target
 
 _HASH = "_hash"
@@ -104,11 +103,7 @@ def _attributes(
     ids = items.select(c.ITEM_ID, c.ITEM_INDEX)
     attributes = attributes_by_index(frame, source, fit.config.interactions, ids)
     texts = encoded_texts(source, c.ITEM_INDEX)
-    if not texts:
-        return attributes
-    encoder = load_sentence_encoder(fit.config.features.text_model or "")
-    vectors = encode_texts(texts_of(attributes, texts), encoder)
-    return with_text_vectors(attributes, texts, vectors)
+    return with_texts_encoded(attributes, texts, fit.config.features.text_model)
 
 
 def _features(fit: Fit, attributes: DataFrame, items: DataFrame) -> DataFrame:

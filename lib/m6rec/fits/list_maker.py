@@ -29,7 +29,6 @@ from m6rec.fits.sources import Events
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import Member, OwnMembers
-from m6rec.kernels.text.sentence_encoder import load_sentence_encoder
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import ranker_named
 from m6rec.spark.failures import THROWN, unforeseen
@@ -46,8 +45,9 @@ from m6rec.stages.features.behaviour import (
     with_domain_as_context,
 )
 from m6rec.stages.features.given import typed_as_own
+from m6rec.stages.features.inputs import read_attributes
 from m6rec.stages.features.pipeline import FeaturePipeline
-from m6rec.stages.features.texts import encode_texts, texts_of, with_text_vectors
+from m6rec.stages.features.texts import with_texts_encoded
 from m6rec.stages.features.vectors import VectorFacts, vector_facts
 from m6rec.stages.pairs.aggregation import aggregate_pairs
 from m6rec.stages.pairs.cleaning import Cleaned, clean_interactions
@@ -326,7 +326,11 @@ class ListMaker:
         ).persist()
 
     def attributes(self, users: DataFrame, given: DataFrame | None = None) -> DataFrame | None:
-        """The attributes of users by index, from the run's table of users or from another."""
+        """The attributes of users by index, from the run's table of users or from another.
+
+        Raises:
+            TableError: the other table lacks a column that the run's features are made of.
+        """
         source = self.fit.config.features.users
         if source is None or not self._needs_features:
             return None
@@ -336,10 +340,10 @@ class ListMaker:
         indices = users.select(c.USER_ID, c.USER_INDEX)
         indexed = attributes_by_index(frame, source, self.fit.config.interactions, indices)
         texts = encoded_texts(source, c.USER_INDEX)
-        if not texts:
-            return indexed
-        encoder = load_sentence_encoder(self.fit.config.features.text_model or "")
-        return with_text_vectors(indexed, texts, encode_texts(texts_of(indexed, texts), encoder))
+        indexed = with_texts_encoded(indexed, texts, self.fit.config.features.text_model)
+        if given is not None:
+            read_attributes(indexed, self._pipeline.columns, c.USER_INDEX)
+        return indexed
 
     def facts_of_vectors(self, attributes: DataFrame) -> tuple[VectorFacts, ...]:
         """What attributes of `attributes` hold of the columns of vectors that the run reads.

@@ -620,14 +620,14 @@ def _numbers(subject: _Subject) -> dict[str, Float64]:
     return numbers
 
 
-def _words(subject: _Subject) -> tuple[dict[str, dict[str, int]], list[str]]:
-    """The counts of attributes in words, and whether it is users or items that have features.
+def _words(subject: _Subject) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
+    """The counts of attributes in words, and how many rows of features users and items have.
 
     Of a column of vectors, a row with a usable vector counts as one word. Features have a row for
     each user and item that the lake has ever had; only those of this run count.
     """
     words: dict[str, dict[str, int]] = {}
-    described = []
+    described = {}
     lakehouse, seed = subject.lakehouse, subject.config.seed
     for side, table, index, own in (
         ("users", "user_features", c.USER_INDEX, subject.final.matrix),
@@ -636,9 +636,9 @@ def _words(subject: _Subject) -> tuple[dict[str, dict[str, int]], list[str]]:
         if not lakehouse.exists(table):
             continue
         features = lakehouse.read(table, fit=c.FINAL)
-        found = words_of(features.join(own.select(index), index, "left_semi"), index, seed)
-        if found is not None:
-            described.append(side)
+        found, rows = words_of(features.join(own.select(index), index, "left_semi"), index, seed)
+        if rows:
+            described[side] = rows
             found |= words_of_vectors(subject.final.model("features", side))
             words |= {f"{side}: {name}": counts for name, counts in found.items()}
     return words, described

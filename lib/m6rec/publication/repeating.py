@@ -1,10 +1,10 @@
 """Make a run again from what it was made of, and tell whether its lists come out the same."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pyspark.sql import Column, DataFrame, Row, SparkSession
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -16,7 +16,7 @@ from m6rec.runs import (
     BESIDE_RUNS,
     FINISHED,
     collected_runs,
-    is_made_anew,
+    sources_made_anew,
     sources_of_run,
     start_of_work,
     users_forgotten_since,
@@ -89,29 +89,20 @@ def repetition_of(original: Lakehouse, run_id: str) -> Repetition:
         for key, source, _ in sources_of(given)
         if key not in versions
     ]
-    doubts += _made_anew(original.spark, given, versions, work)
+    config = at_versions(given, versions)
+    doubts += [
+        f"{key} ({source.name}) has been made anew since, and version {source.version} of it is"
+        " another than the one that the run read"
+        for key, source in sources_made_anew(original.spark, config, work)
+    ]
     if forgotten:
         doubts.append(_BRINGS_USERS_BACK)
     if first["code_version"] != versions_in_use():
         doubts.append(f"the code was {first['code_version']} and is {versions_in_use()}")
     lakehouse = replace(original.for_run(run_id), fixed={} if forgotten else index_versions(work))
-    config = at_versions(given, versions)
     if config.evaluate.compare_with_run is not None:
         config = config.replaced({"evaluate.compare_with_run": None})
     return Repetition(config, lakehouse, tuple(doubts))
-
-
-def _made_anew(
-    spark: SparkSession, given: Config, versions: Mapping[str, int], work: Sequence[Row]
-) -> Iterator[str]:
-    """Which tables are not those that the run read."""
-    for key, source, _ in sources_of(given):
-        version = versions.get(key)
-        if version is not None and is_made_anew(spark, source, version, work):
-            yield (
-                f"{key} ({source.name}) has been made anew since, and version {version} of it is"
-                " another than the one that the run read"
-            )
 
 
 def given_of_run(original: Lakehouse, work: Sequence[Row]) -> Config:

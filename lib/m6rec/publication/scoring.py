@@ -1,9 +1,12 @@
 """Score: lists for the users of a table with the models of a finished run, without training."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
@@ -15,12 +18,20 @@ from m6rec.fits.sources import open_events
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.repeating import given_of_run, with_own_indices
 from m6rec.runs import work_of_run
+from m6rec.spark.failures import THROWN, in_words
+from m6rec.spark.messages import keep_trace
 from m6rec.spark.sources import has_column, load_source, read_source, table_of_ids
 from m6rec.spark.values import id_column
 from m6rec.stages.features.vectors import VectorFacts
 from m6rec.stages.pairs.cleaning import Cleaned, named_users
 from m6rec.stages.pairs.matrix import with_seen
 from m6rec.stages.pairs.outcome import counts_by_reason
+
+USERS, ATTRIBUTES = "--users", "--attributes"
+# The key of the config whose table one of the command line has to be like.
+_LIKE = {USERS: "interactions", ATTRIBUTES: "features.users"}
+# What to do by the config alone.
+_BY_CONFIG = re.compile(r"\bset \w|\bconfig\b")
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,7 @@ class Scored:
         vectors: what the given attributes hold of the columns of vectors.
         kept: what the session keeps for `lists`, until `release`.
         refused_users: how many users have lists though cleaning refused all of their rows.
+        nameless: rows without an id, by table, of a table of ids and of attributes.
     """
 
     lists: DataFrame
@@ -66,6 +78,7 @@ class Scored:
     vectors: tuple[VectorFacts, ...] = ()
     kept: tuple[DataFrame, ...] = ()
     refused_users: int = 0
+    nameless: dict[str, int] = field(default_factory=dict)
 
     def release(self) -> None:
         """Have the session forget what it has kept, once the lists are written."""
@@ -98,34 +111,27 @@ def score(maker: ListMaker, given: GivenUsers) -> Scored:
     Raises:
         TableError: a table does not exist or lacks a column.
     """
-    spark, config = maker.fit.spark, maker.fit.config
-    source, column = table_of_ids(spark, given.users, (config.interactions.columns.user, c.USER_ID))
-    table = load_source(spark, source)
-    with_events = has_column(table, config.interactions.columns.item)
+    ids, cleaned = _read_users(maker, given.users)
     refused: dict[str, int] = {}
     refused_users = 0
     kept = list[DataFrame]()
-    if with_events:
-        stated = config.interactions.source.missing_values
-        absent = {name: values for name, values in stated.items() if has_column(table, name)}
-        cleaned = _clean(maker, source.model_copy(update={"missing_values": absent}))
+    named = {given.users: ids}
+    events = None
+    if cleaned is not None:
         kept.append(cleaned.labelled.persist())
         events, refused = cleaned.interactions, counts_by_reason(cleaned.quarantine)
-        ids = named_users(cleaned.labelled, config.interactions)
         if refused:
             refused_users = ids.join(events.select(c.USER_ID), c.USER_ID, "left_anti").count()
-    else:
-        frame = read_source(spark, source, (column,))
-        ids = frame.select(id_column(frame, column, config.interactions).alias(c.USER_ID))
-        events = None
     attributes = None
     if given.attributes is not None:
-        attributes, more = _read_attributes(maker, given.attributes)
-        ids = ids.unionByName(more)
-    is_id = F.trim(F.coalesce(c.USER_ID, F.lit(""))) != ""
-    users = maker.users(ids.where(is_id).distinct()).persist()
+        attributes, named[given.attributes] = _read_attributes(maker, given.attributes)
+        ids = ids.unionByName(named[given.attributes])
+    users = maker.users(ids.where(_is_id()).distinct()).persist()
     history = _history(maker, users, events, given.with_history).persist()
-    own = None if attributes is None else maker.attributes(users, attributes)
+    own = None
+    if attributes is not None and given.attributes is not None:
+        with _naming(ATTRIBUTES, given.attributes):
+            own = maker.attributes(users, attributes)
     known = KnownOfUsers(users, history, maker.attributes(users), own)
     rows = maker.rows(known, _as_trained(users, events, given.with_history))
     if not given.with_history:
@@ -145,14 +151,62 @@ def score(maker: ListMaker, given: GivenUsers) -> Scored:
         () if own is None else maker.facts_of_vectors(own),
         (*kept, users, history, maker.items),
         refused_users,
+        {place: rows.where(~_is_id()).count() for place, rows in named.items()},
     )
+
+
+def _is_id() -> Column:
+    return F.trim(F.coalesce(c.USER_ID, F.lit(""))) != ""
+
+
+@contextmanager
+def _naming(option: str, place: str) -> Iterator[None]:
+    """Name the option in what is wrong with its table.
+
+    The run's config counts, so no change of the config would help.
+
+    Raises:
+        TableError: whatever was thrown, in words that name the option, the table and what to do.
+    """
+    try:
+        yield
+    except TableError as error:
+        said = str(error).removeprefix(f"{option}: ")
+    except THROWN as error:
+        keep_trace(error)
+        said = f"cannot read table {place}: {in_words(error)}"
+    else:
+        return
+    said = said if place in said else f"table {place}: {said}"
+    problem, _, remedy = said.rpartition("; ")
+    if _BY_CONFIG.search(remedy):
+        said = f"{problem}; write it as {_LIKE[option]} is written, which the run has read"
+    raise TableError(f"{option}: {said}")
+
+
+def _read_users(maker: ListMaker, place: str) -> tuple[DataFrame, Cleaned | None]:
+    """The ids in a table of users, and its events where it has any."""
+    spark, config = maker.fit.spark, maker.fit.config
+    columns = config.interactions.columns
+    with _naming(USERS, place):
+        source, column = table_of_ids(spark, place, (columns.user, c.USER_ID))
+        table = load_source(spark, source)
+        if not has_column(table, columns.item):
+            frame = read_source(spark, source, (column,))
+            return frame.select(
+                id_column(frame, column, config.interactions).alias(c.USER_ID)
+            ), None
+        stated = config.interactions.source.missing_values
+        absent = {name: values for name, values in stated.items() if has_column(table, name)}
+        cleaned = _clean(maker, source.model_copy(update={"missing_values": absent}))
+        return named_users(cleaned.labelled, config.interactions), cleaned
 
 
 def _clean(maker: ListMaker, source: TableSource) -> Cleaned:
     """The events of a table, like those of `interactions`."""
     config: Config = maker.fit.config
     reading = maker.events_of_run.reading
-    opened = open_events(maker.fit.spark, "--users", source, config.interactions, reading)
+    opened = open_events(maker.fit.spark, USERS, source, config.interactions, reading)
     return maker.cleaned(opened, opened.frame)
 
 
@@ -208,8 +262,9 @@ def _read_attributes(maker: ListMaker, place: str) -> tuple[DataFrame, DataFrame
             f"run {maker.fit.lakehouse.run_id} knows no attributes of users: its config has no"
             f" features.users; leave out --attributes {place}"
         )
-    table, _ = table_of_ids(spark, place, (source.id,))
-    own = table.model_copy(update={"missing_values": source.source.missing_values})
-    frame = read_source(spark, own, (source.id, *source.stated_kinds))
-    ids = frame.select(id_column(frame, source.id, config.interactions).alias(c.USER_ID))
-    return frame, ids
+    with _naming(ATTRIBUTES, place):
+        table, _ = table_of_ids(spark, place, (source.id,))
+        own = table.model_copy(update={"missing_values": source.source.missing_values})
+        frame = read_source(spark, own, (source.id, *source.stated_kinds))
+        ids = frame.select(id_column(frame, source.id, config.interactions).alias(c.USER_ID))
+        return frame, ids

@@ -10,12 +10,13 @@ from typing import Any, Literal, ParamSpec
 
 import matplotlib
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from m6rec import columns as c
+from m6rec.report.fonts import OWN_FONT, fonts_for
 from m6rec.report.wording import METRIC_NAMES, duration_text, model_name
 
 _Arguments = ParamSpec("_Arguments")
@@ -41,26 +42,8 @@ _WIDTH = 9.5
 _CHARACTER_WIDTH = 5.5
 SERIES = (ACCENT, "#d97706", "#059669", "#9333ea", "#dc2626", PLAIN)
 
-# The first one comes with Matplotlib. The others, where they are installed, write what it cannot.
-_FONTS = (
-    "DejaVu Sans",
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",
-    "Noto Sans SC",
-    "Source Han Sans SC",
-    "WenQuanYi Zen Hei",
-    "WenQuanYi Micro Hei",
-    "PingFang SC",
-    "Hiragino Sans GB",
-    "Microsoft YaHei",
-    "Noto Sans Thai",
-    "Noto Sans Arabic",
-    "Noto Sans Hebrew",
-    "Noto Sans Devanagari",
-    "Arial Unicode MS",
-)
 _STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
+    "font.family": OWN_FONT,
     "font.size": 10,
     "text.color": INK,
     "axes.labelcolor": MUTED,
@@ -73,19 +56,10 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-@functools.cache
-def _installed_fonts() -> list[str]:
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    return [name for name in _FONTS if name in installed]
-
-
 @contextmanager
 def _style() -> Iterator[None]:
-    """The report's style; a sign that no installed font has is drawn as a box, without a word."""
-    with (
-        matplotlib.rc_context({**_STYLE, "font.sans-serif": _installed_fonts()}),
-        warnings.catch_warnings(),
-    ):
+    """The report's style; of signs that no font has, `fonts_for` warns, and Matplotlib does not."""
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
         yield
 
@@ -272,9 +246,17 @@ def png(figure: Figure) -> bytes:
 
 def _saved(figure: Figure, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
+    _choose_fonts(figure)
     with _style():
         figure.savefig(file, format=kind, facecolor="white", **options)
     return file.getvalue()
+
+
+def _choose_fonts(figure: Figure) -> None:
+    texts = [one for one in figure.findobj(Text) if isinstance(one, Text)]
+    fonts = fonts_for(text.get_text() for text in texts)
+    for text in texts:
+        text.set_fontfamily(fonts)
 
 
 def _figure(height: float) -> Figure:

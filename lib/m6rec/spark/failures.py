@@ -128,7 +128,7 @@ _OF_PLACES: tuple[_Rule, ...] = (
 )
 _RULES: tuple[_Rule, ...] = (
     *_OF_PLACES,
-    (r"\[PATH_NOT_FOUND\]", lambda _: "it does not exist; correct the path in the config"),
+    (r"\[PATH_NOT_FOUND\]", lambda _: "it does not exist; correct the path"),
     (
         r"\[UNABLE_TO_INFER_SCHEMA\]",
         lambda _: "there is no file of that format; correct path or format in the config",

@@ -88,10 +88,10 @@ def delta_table_around(spark: SparkSession, path: str) -> str | None:
 
 def _other_path(path: str) -> str:
     if path != path.strip():
-        return "it has white space around it: correct the path in the config"
+        return "it has white space around it: correct the path"
     if path.startswith("~") or "$" in path:
-        return "neither ~ nor $ stands for anything in it: write the path out in the config"
-    return "correct the path in the config"
+        return "neither ~ nor $ stands for anything in it: write the path out"
+    return "correct the path"
 
 
 def is_packed(file: str) -> bool:

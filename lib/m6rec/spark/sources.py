@@ -40,7 +40,7 @@ from m6rec.spark.runtimes import (
 from m6rec.spark.session import check_classic, keeping_settings, with_settings
 from m6rec.spark.values import id_column, item_id_column, owner_column, quoted
 
-_CORRECT_NAMES = "correct the column names in the config"
+_CORRECT_NAMES = "correct the column names"
 _TIMES = (T.TimestampType, T.TimestampNTZType)
 # Parquet's timestamps in nanoseconds, as pandas writes them, are read as numbers and divided.
 _NANOSECONDS_AS_NUMBERS = "spark.sql.legacy.parquet.nanosAsLong"
@@ -396,11 +396,16 @@ def has_change_feed(spark: SparkSession, source: TableSource) -> bool:
 
 
 def time_of_version(spark: SparkSession, source: TableSource, version: int) -> datetime | None:
-    """When a version of a Delta table was committed; None where its history has no such version."""
-    table = _delta_table(spark, source)
-    if table is None:
+    """When a version of a Delta table was committed; None where there is no such version."""
+    try:
+        with reading_table("", source):
+            table = _delta_table(spark, source)
+            if table is None:
+                return None
+            row = table.history().where(F.col("version") == version).select("timestamp").first()
+    except TableError:
+        # A missing table is reported where it is read.
         return None
-    row = table.history().where(F.col("version") == version).select("timestamp").first()
     found: datetime | None = None if row is None else row["timestamp"]
     return found
 

@@ -10,7 +10,7 @@ from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.kernels.arrays.rows import Float32
-from m6rec.kernels.text.sentence_encoder import SentenceEncoder
+from m6rec.kernels.text.sentence_encoder import SentenceEncoder, load_sentence_encoder
 from m6rec.spark.arrow_rows import list_array_from_matrix
 from m6rec.spark.failures import failed_at
 from m6rec.spark.shipping import Shipped, ship
@@ -66,6 +66,20 @@ def with_text_vectors(frame: DataFrame, names: Sequence[str], vectors: DataFrame
         ]
         frame = joined.select(*columns)
     return frame
+
+
+def with_texts_encoded(frame: DataFrame, names: Sequence[str], model: str | None) -> DataFrame:
+    """The frame with the vectors of text columns in their place, all of them encoded anew.
+
+    Args:
+        frame: has the columns.
+        names: the columns.
+        model: the folder or package of the sentence encoder; it is read where there are columns.
+    """
+    if not names:
+        return frame
+    encoder = load_sentence_encoder(model or "")
+    return with_text_vectors(frame, names, encode_texts(texts_of(frame, names), encoder))
 
 
 def _as_text(frame: DataFrame, name: str) -> Column:

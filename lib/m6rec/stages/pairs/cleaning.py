@@ -56,6 +56,7 @@ NOT_WHOLE_USER_ID = "user id not a whole number"
 NOT_WHOLE_ITEM_ID = "item id not a whole number"
 NOT_A_USER = "not a user"
 BEYOND_FLOAT = "weight beyond float"
+OF_TIMES = (BAD_TIME, FUTURE_TIME)
 _WITHOUT_A_USER = (NO_USER_ID, NOT_WHOLE_USER_ID, NOT_A_USER, INHUMAN_RATE)
 _DIGITS = r"^-?\d+$"
 _AS_THE_SCHEMA_SAYS = EventReading()
@@ -177,6 +178,15 @@ def named_users(labelled: DataFrame, config: InteractionsConfig) -> DataFrame:
     return labelled.where(named).select(c.USER_ID).distinct()
 
 
+def without_times(labelled: DataFrame, config: InteractionsConfig) -> DataFrame:
+    """user_id, item_id of rows that were refused for their time alone: the user has the item."""
+    rows = labelled.where(F.col(c.REASON).isin(*OF_TIMES))
+    if config.event_weights:
+        # Types are judged after times.
+        rows = rows.where(F.col(c.EVENT_TYPE).isin(*config.event_weights))
+    return rows.select(c.USER_ID, c.ITEM_ID)
+
+
 def check_counts(rows_in: int, kept: int, quarantined: int) -> None:
     """Check that rows in = rows kept + rows quarantined.
 
@@ -287,8 +297,8 @@ def _judge_rows(
     if config.columns.domain is None:
         return judged
     within = id_within(F.col(c.DOMAIN), F.col(c.ITEM_ID))
-    accepted = F.col(c.REASON).isNull()
-    named = F.when(accepted, within).otherwise(F.col(c.ITEM_ID))
+    is_named = F.col(c.REASON).isNull() | F.col(c.REASON).isin(*OF_TIMES)
+    named = F.when(is_named, within).otherwise(F.col(c.ITEM_ID))
     return judged.withColumn(c.ITEM_ID, named).drop(c.DOMAIN)
 
 

@@ -97,7 +97,9 @@ def _is_there(name: str, data_type: T.DataType) -> Column:
     return F.trim(column.cast("string")) != ""
 
 
-def words_of(features: DataFrame, index_column: str, seed: int) -> dict[str, dict[str, int]] | None:
+def words_of(
+    features: DataFrame, index_column: str, seed: int
+) -> tuple[dict[str, dict[str, int]], int]:
     """How often each attribute in words, such as `genre: Drama`, stands in a sample of rows.
 
     Args:
@@ -107,7 +109,7 @@ def words_of(features: DataFrame, index_column: str, seed: int) -> dict[str, dic
 
     Returns:
         By name of the attribute, the count of each of its words, and that of the rows that have
-        none; None where there are no rows.
+        none; and how many rows the sample has.
     """
     sample = _sample(features.select(index_column, c.ATTRIBUTES), (index_column,), seed)
     words = F.coalesce(c.ATTRIBUTES, F.array().cast("array<string>"))
@@ -116,14 +118,12 @@ def words_of(features: DataFrame, index_column: str, seed: int) -> dict[str, dic
     marks = F.concat(words, names, F.array(F.lit(NO_WORD)))
     counted = sample.select(F.explode(marks).alias("word")).groupBy("word").count()
     found = {row["word"]: int(row["count"]) for row in counted.collect()}
-    rows = found.pop(NO_WORD, None)
-    if rows is None:
-        return None
+    rows = found.pop(NO_WORD, 0)
     counts = {name: {NO_WORD: rows - count} for name, count in found.items() if ":" not in name}
     for word, count in found.items():
         if ":" in word:
             counts[word.partition(":")[0]][word] = count
-    return counts
+    return counts, rows
 
 
 def words_of_vectors(described: Mapping[str, Any]) -> dict[str, dict[str, int]]:
@@ -151,7 +151,7 @@ def largest_drift(
     numbers: Numbers,
     words: Words,
     sides: Collection[str] = (),
-    described: Collection[str] = (),
+    described: Mapping[str, int] | None = None,
 ) -> tuple[str, float]:
     """The quantity that has moved farthest from its earlier profile, and how far.
 
@@ -161,16 +161,18 @@ def largest_drift(
         words: those of this run.
         sides: users or items, where this run has read a table of them. A number that it lacks there
             counts as missing in all rows. What only one of the runs has is else not compared.
-        described: those of whom this run has made features; a kind of words that it lacks there
-            counts as missing in all rows, too.
+        described: how many rows of features this run has of those of whom it has made any; a kind
+            of words that it lacks there counts as missing in all of them, too.
     """
     profiles = {name: _profile(fields) for name, fields in json.loads(earlier).items()}
     drifts = {}
     for name, profile in profiles.items():
         if profile.categories:
             counts = words.get(name)
-            if counts is None and _side(name) in described:
-                counts = {NO_WORD: profile.values}
+            rows = (described or {}).get(_side(name))
+            if counts is None and rows is not None:
+                # A row can have had several words, so that the earlier profile tells no rows.
+                counts = {NO_WORD: rows}
             if counts is not None:
                 drifts[name] = drift_of_words(profile, counts)
         else:
