@@ -37,8 +37,9 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         return
     deadline = time.monotonic() + config.ablation.seconds
     fit = Fit(lakehouse, config, c.SELECTION)
-    if not fit.models_of("towers"):
-        print("ablate: the run has trained no towers", flush=True)
+    # Bagged and boosted towers can be trained without those whose parts are measured.
+    if not {*config.trained_towers} <= {row["name"] for row in fit.models_of("towers")}:
+        print("ablate: the run has not trained the towers of fusion", flush=True)
         return
     expected = _seconds_of_training(fit)
     parts = config.ablation.tower_parts

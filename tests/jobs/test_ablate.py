@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from jobs import ablate
 from m6rec.config.run import parse_config
+from m6rec.lakehouse import Lakehouse
+from m6rec.rankers import BAGGED
 
 CONFIG = parse_config(
     {
@@ -66,3 +68,12 @@ def test_trainings_begin_before_the_deadline_or_not_at_all(
     lines = ablate._measure(inputs, validate, PARTS, seconds)
 
     assert tuple(line.part for line in lines) == measured
+
+
+def test_nothing_is_measured_where_only_bagged_towers_were_trained(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit = SimpleNamespace(models_of=lambda _: [{"name": BAGGED}])
+    monkeypatch.setattr(ablate, "Fit", lambda *_: fit)
+    ablate.run(cast(Lakehouse, None), CONFIG)
+    assert "has not trained the towers of fusion" in capsys.readouterr().out

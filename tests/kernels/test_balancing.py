@@ -6,7 +6,7 @@ from m6rec.kernels.ranking.balancing import (
     catalogue_share_of,
     shares_of_bins,
 )
-from m6rec.kernels.ranking.blending import Candidates, ndcg_of_users
+from m6rec.kernels.ranking.blending import PICTURES_ALONE, Candidates, ndcg_of_users
 
 # One item that nobody has, three that many have.
 COUNTS = np.array([0, 50, 50, 50])
@@ -26,10 +26,11 @@ def two_users() -> Candidates:
 
 
 def test_shares_are_between_those_of_validation_and_of_the_catalogue() -> None:
-    shares = shares_of_bins(np.array([10, 0, 0, 90]), COUNTS, 0.5)
-    assert shares == pytest.approx([(0.1 + 0.25) / 2, 0.0, 0.0, (0.9 + 0.75) / 2])
+    shares = shares_of_bins(np.array([10, 0, 0, 90, 0]), COUNTS, 0.5)
+    assert shares == pytest.approx([(0.1 + 0.25) / 2, 0.0, 0.0, (0.9 + 0.75) / 2, 0.0])
     # Where validation has no hit of a bin, there is nothing to learn of it.
-    assert shares_of_bins(np.array([0, 0, 0, 9]), COUNTS, 0.5).tolist() == [0.0, 0.0, 0.0, 1.0]
+    alone = shares_of_bins(np.array([0, 0, 0, 9, 0]), COUNTS, 0.5)
+    assert alone.tolist() == [0.0, 0.0, 0.0, 1.0, 0.0]
 
 
 def test_each_user_has_held_out_items_of_one_bin_alone() -> None:
@@ -50,7 +51,7 @@ def test_held_out_items_of_copies_are_counted_once() -> None:
     assert (
         copies.rests_on()
         == two_users().rests_on()
-        == {"items": [1, 0, 0, 3], "users": [0, 1, 0, 3]}
+        == {"items": [1, 0, 0, 3, 0], "users": [0, 1, 0, 3, 0]}
     )
     assert balanced.rests_on()["items"][0] == 1
 
@@ -64,5 +65,5 @@ def test_without_a_hit_nothing_changes() -> None:
 def test_the_more_items_lack_interactions_the_more_the_catalogue_counts() -> None:
     assert catalogue_share_of(np.array([3, 1, 8])) == 0.0
     assert catalogue_share_of(np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])) == pytest.approx(0.3)
-    assert catalogue_share_of(np.array([0, 0, 1])) == 0.9
+    assert catalogue_share_of(np.array([0, PICTURES_ALONE, 1])) == 0.9
     assert catalogue_share_of(np.zeros(0, np.int64)) == 0.0

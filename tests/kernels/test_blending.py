@@ -4,6 +4,7 @@ import pytest
 from m6rec.kernels.ranking.blending import (
     BINS,
     LEAST_WEIGHT,
+    PICTURES_ALONE,
     Blend,
     Candidates,
     ChosenWeights,
@@ -135,7 +136,7 @@ def test_items_without_history_get_factors_of_their_own() -> None:
     candidates = two_users([[2, 3, 1, 2, 3, 1]], item_bins=(3, 0, 3, 3, 0, 3))
     choice = choose_weights(candidates, k=3, rounds=3, resamples=1)
     assert choice.item_factors[0, 0] < 1.0
-    assert choice.item_factors[0, 1:].tolist() == [1.0, 1.0, 1.0]
+    assert choice.item_factors[0, 1:].tolist() == [1.0] * (BINS - 1)
     assert choice.ndcg == pytest.approx(1.0)
     blended = blended_scores(candidates, choice)
     assert ndcg_of_users(candidates, blended, 3).mean() == pytest.approx(choice.ndcg)
@@ -152,6 +153,7 @@ def test_users_with_little_history_get_factors_of_their_own() -> None:
 
 def test_bins_of_evidence_start_at_their_bounds() -> None:
     assert evidence_bins(np.array([0, 1, 2, 3, 9, 10, 99])).tolist() == [0, 1, 1, 2, 2, 3, 3]
+    assert evidence_bins(np.array([PICTURES_ALONE])).tolist() == [4]
 
 
 def test_coefficients_leave_out_members_without_weight() -> None:

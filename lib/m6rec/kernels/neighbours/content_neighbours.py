@@ -26,7 +26,7 @@ from m6rec.kernels.neighbours.item_neighbours import ItemWeights, item_weights_f
 from m6rec.kernels.neighbours.ridge import conjugate_gradient
 
 _LEAST_LENGTH = 1e-12
-_ROWS_AT_ONCE = 4096
+_SUMS_AT_ONCE = 4096
 _TARGETS_AT_ONCE = 256
 
 
@@ -206,8 +206,8 @@ def rows_by_neighbours(
         return weights
     counts = np.zeros(len(weights), np.int64)
     indices, values = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
-    for start in range(0, len(cold), _ROWS_AT_ONCE):
-        some = cold[start : start + _ROWS_AT_ONCE]
+    for start in range(0, len(cold), _SUMS_AT_ONCE):
+        some = cold[start : start + _SUMS_AT_ONCE]
         sums = (beta[some] @ known).tocsr().sorted_indices()
         places, of_rows = largest_in_rows(sums.indptr.astype(np.int64), abs(sums.data), kept)
         counts[some] = of_rows
