@@ -131,7 +131,7 @@ BUILD_FEATURES = JobRecord(
 CHOOSE_SETTINGS = JobRecord(
     "choose_settings",
     reads=("user_item_matrix", "splits", "catalogue", "item_index"),
-    reads_if_made=("models", "item_features"),
+    reads_if_made=("models", "item_features", "item_images"),
     writes=("models",),
     sections=(*_PREPARED, "settings", "neighbours", "factors", "hybrid", "evaluate"),
 )
@@ -195,6 +195,7 @@ TRAIN_HYBRID = JobRecord(
         "user_features",
         "item_features",
     ),
+    reads_if_made=("item_images",),
     writes=("models", "ablations"),
     sections=(*_PREPARED, "settings", "factors", "neighbours", "towers", "hybrid", "evaluate"),
 )
@@ -218,7 +219,7 @@ RECOMMEND = JobRecord(
         "user_features",
         "item_features",
     ),
-    reads_if_made=("user_factors",),
+    reads_if_made=("item_images", "user_factors"),
     writes=("lists", "recommendations", "item_embeddings"),
     writes_if_asked=("user_embeddings",),
     sections=(*TRAIN_HYBRID.sections, "recommend", "outputs"),
@@ -317,13 +318,13 @@ _FOR_NEW_USERS = (
 SCORE_USERS = JobRecord(
     "score",
     reads=_FOR_NEW_USERS,
-    reads_if_made=("user_features",),
+    reads_if_made=("user_features", "item_images"),
     reads_sources=True,
 )
 FOLD_IN = JobRecord(
     "fold_in",
     reads=_FOR_NEW_USERS,
-    reads_if_made=("user_features", "fold_in_batches"),
+    reads_if_made=("user_features", "item_images", "fold_in_batches"),
     writes=("runs", "fold_in_batches"),
     sections=("fold_in",),
     has_long_loops=_always,
