@@ -82,7 +82,7 @@ quality: ## The default configuration on a folder of data: make quality DATA=DIR
 	@./spark-submit.sh quality --data "$(DATA)" --output "$(or $(OUTPUT),output/quality)" --top "$(TOP)" --protocol "$(PROTOCOL)" $(if $(SEED),--seed $(SEED)) $(if $(VALIDATION),--validation $(VALIDATION))
 
 robustness: ## What attacks cost each ranker: make robustness DATA=DIR OUTPUT=DIR
-	@./spark-submit.sh robustness --data "$(DATA)" --output "$(or $(OUTPUT),output/robustness)" $(if $(NAME),--name "$(NAME)")
+	@./spark-submit.sh robustness --data "$(DATA)" --output "$(or $(OUTPUT),output/robustness)" $(if $(NAME),--name "$(NAME)") $(if $(SEEDS),--seeds "$(SEEDS)")
 
 clean: ## Remove what runs and tests leave behind (not the virtual environment)
 	rm -rf "$(CACHE)/numba" output spark-warehouse metastore_db derby.log .coverage .pytest_cache .mypy_cache .ruff_cache

@@ -1,14 +1,16 @@
 """Attack a folder of data in several ways, and measure what each ranker loses on its test.
 
-Reads what `quality` reads; every row is an interaction, whatever its rating. Leaves robustness.json
-and robustness.md, and for the tables as they are a folder that holds one for each attack, with its
-data and its lake, from which a run that was stopped goes on.
+Reads what `quality` reads; every row is an interaction, whatever its rating. Attacks and trainings
+are repeated by some seeds. Leaves robustness.json and robustness.md, and for the tables as they are
+and each seed a folder that holds one for each attack, with its data and its lake, from which a run
+that was stopped goes on.
 """
 
 import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -35,17 +37,19 @@ from m6rec.config.run import Config
 from m6rec.datasets.attacks import ATTACKS, IDS, Folder, pushed_items, read_folder
 from m6rec.datasets.folder import config_of_folder
 from m6rec.fits.inspection import check_tables
+from m6rec.kernels.arrays.rows import Float64
 from m6rec.lakehouse import Lakehouse
 from m6rec.report.robustness import (
     UNTOUCHED,
     Measurement,
+    outcomes_of,
     print_robustness,
     robustness_document,
 )
 from m6rec.runs import run_jobs
 from m6rec.spark.messages import say
 from m6rec.spark.session import session_of_job, starting_workers
-from m6rec.stages.evaluation.known_pairs import ndcg_of_rankers, without_known
+from m6rec.stages.evaluation.known_pairs import ndcg_of_users, without_known
 from m6rec.stages.evaluation.pushed import HAD, rise_of_pushed
 
 CONFIG = shipped_file("robustness.yaml")
@@ -109,6 +113,7 @@ def measure(
     folder: Folder,
     train: pd.DataFrame,
     pushed: list[object],
+    seed: int,
 ) -> list[Measurement]:
     """Run the jobs of a variant that have not finished, and measure its rankers.
 
@@ -122,8 +127,9 @@ def measure(
         folder: the data before the attack.
         train: training after it.
         pushed: the owner's ids of the items that the attack pushes.
+        seed: of the attack.
     """
-    print(f"--- {variant}", flush=True)
+    print(f"--- {variant}, seed {seed}", flush=True)
     lakehouse = open_lakehouse(spark, config, ATTACKED_RUN)
     with starting_workers(lakehouse.spark):
         run_jobs(lakehouse, config, [("", module.JOB) for module in MEASURED_JOBS])
@@ -132,16 +138,29 @@ def measure(
     had = _had_of_pushed(lakehouse, (folder.train, train), folder.test, pushed)
     lists = without_known(lakehouse.read("lists", fit=c.FINAL), known, targets)
     lists = lists.join(had, c.USER_INDEX, how="left").cache()
-    ndcg = ndcg_of_rankers(lists, targets, FIRST_ITEMS)
+    ndcg = _by_ranker(lakehouse, ndcg_of_users(lists, targets, FIRST_ITEMS), folder.test)
     depth = min(max(config.evaluate.ks), index.count())
     measured = []
     for ranker in (name for name in config.evaluate.rankers if name in ndcg):
         rise = rise_of_pushed(
             lists.where(F.col(c.MODEL) == ranker), index, pushed, depth, FIRST_ITEMS
         )
-        measured.append(Measurement(variant, ranker, ndcg[ranker], rise.share, rise.mean_rank))
+        measured.append(
+            Measurement(variant, ranker, seed, ndcg[ranker], rise.share, rise.mean_rank)
+        )
     lists.unpersist()
     return measured
+
+
+def _by_ranker(lakehouse: Lakehouse, ndcg: DataFrame, test: pd.DataFrame) -> dict[str, Float64]:
+    """NDCG of each user of the test by ranker, in the order of the ids; 0 where there is none."""
+    ids = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
+    found = ndcg.join(ids, c.USER_INDEX).select(c.MODEL, c.USER_ID, c.VALUE).toPandas()
+    users = sorted(test[c.USER_ID].astype(str).unique())
+    return {
+        str(model): own.set_index(c.USER_ID)[c.VALUE].reindex(users, fill_value=0.0).to_numpy()
+        for model, own in found.groupby(c.MODEL)
+    }
 
 
 def _had_of_pushed(
@@ -187,10 +206,12 @@ def warning_of_judgement(copies: pd.DataFrame, folder: Folder, least: int) -> st
     )
 
 
-def _config_of(data: Path, lake: Path, top: int) -> Config:
+def _config_of(data: Path, lake: Path, top: int, seed: int) -> Config:
     config = config_of_folder(CONFIG, data, lake, top, "all")
     # A rating that says nothing for the item is in the test all the same, as any other row.
-    return config.replaced({"ratings.enabled": False, "interactions.columns.weight": None})
+    return config.replaced(
+        {"seed": seed, "ratings.enabled": False, "interactions.columns.weight": None}
+    )
 
 
 def main(
@@ -200,41 +221,75 @@ def main(
     top: Annotated[
         int, typer.Option("--top", min=SHORTEST_LISTS, help="Length of the lists.")
     ] = 500,
-    seed: Annotated[int, typer.Option("--seed", help="Of the attacks.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="The first seed.")] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds.")] = 3,
 ) -> None:
     """Run."""
     with errors_as_messages():
-        source = data.resolve()
-        given = _config_of(source, output.resolve() / "lake", top)
+        source, place = data.resolve(), output.resolve()
+        given = _config_of(source, place / "lake", top, seed)
         folder = read_folder(source)
-        target = place_of_variants(source, output.resolve(), top, seed)
-        pushed = pushed_items(folder.train, seed)
         rows: list[Measurement] = []
-        warning = ""
         with session_of_job("m6rec robustness") as spark:
             check_tables(spark, given)
-            for variant, train in variants(folder, pushed, seed):
-                own = target / variant.replace(" ", "-")
-                write_folder(source, own / "data", train)
-                config = _config_of(own / "data", own / "lake", top)
-                rows += measure(spark, config, variant, folder, train, pushed)
-                if variant == "copies":
-                    least = config.interactions.suspicious_users.minimum_items
-                    warning = warning_of_judgement(train, folder, least)
-                    if warning:
-                        say("warning", warning)
-                    judged = {
-                        "lake": str(target / "copies-judged" / "lake"),
-                        "interactions.suspicious_users.action": "quarantine",
-                    }
-                    config = config.replaced(judged)
-                    rows += measure(spark, config, "copies, judged", folder, train, pushed)
-        print_robustness(Console(width=WIDTH, emoji=False), rows)
-        document = robustness_document(rows, name or source.name, top, warning)
+            for one in range(seed, seed + seeds):
+                own = place_of_variants(source, place, top, one)
+                rows += _measure_all(spark, folder, _Attacked(source, own, top, one))
+        outcomes = outcomes_of(rows)
+        print_robustness(Console(width=WIDTH, emoji=False), outcomes)
+        warning = _warning_of(folder, given, seed)
+        document = robustness_document(outcomes, name or source.name, top, warning)
         (output / "robustness.md").write_text(document)
         (output / "robustness.json").write_text(
-            json.dumps([row.to_json() for row in rows], indent=2) + "\n"
+            json.dumps([row.to_json() for row in outcomes], indent=2) + "\n"
         )
+
+
+@dataclass(frozen=True)
+class _Attacked:
+    """Where the variants of a seed are measured.
+
+    Attributes:
+        source: the folder of data.
+        place: that of its variants.
+        top: length of the lists.
+        seed: of attacks and trainings.
+    """
+
+    source: Path
+    place: Path
+    top: int
+    seed: int
+
+
+def _measure_all(spark: SparkSession, folder: Folder, attacked: _Attacked) -> list[Measurement]:
+    """Measure all variants of one seed."""
+    rows: list[Measurement] = []
+    seed = attacked.seed
+    pushed = pushed_items(folder.train, seed)
+    for variant, train in variants(folder, pushed, seed):
+        own = attacked.place / variant.replace(" ", "-")
+        write_folder(attacked.source, own / "data", train)
+        config = _config_of(own / "data", own / "lake", attacked.top, seed)
+        rows += measure(spark, config, variant, folder, train, pushed, seed)
+        if variant == "copies":
+            judged = {
+                "lake": str(attacked.place / "copies-judged" / "lake"),
+                "interactions.suspicious_users.action": "quarantine",
+            }
+            config = config.replaced(judged)
+            rows += measure(spark, config, "copies, judged", folder, train, pushed, seed)
+    return rows
+
+
+def _warning_of(folder: Folder, config: Config, seed: int) -> str:
+    copies = ATTACKS["copies"](folder, pushed_items(folder.train, seed), seed)
+    warning = warning_of_judgement(
+        copies, folder, config.interactions.suspicious_users.minimum_items
+    )
+    if warning:
+        say("warning", warning)
+    return warning
 
 
 main.__doc__ = __doc__

@@ -1,5 +1,6 @@
 """Attacks change what they say and no more, and what is lost is told for every ranker."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +24,10 @@ from m6rec.datasets.attacks import (
 )
 from m6rec.errors import TableError
 from m6rec.kernels.evaluation.pushed_items import Rise
+from m6rec.kernels.evaluation.relative_changes import Change, relative_change
 from m6rec.rankers import HYBRID, MLLIB_ALS
-from m6rec.report.robustness import UNTOUCHED, Measurement, change_of, robustness_document
-from m6rec.stages.evaluation.known_pairs import ndcg_of_rankers, without_known
+from m6rec.report.robustness import UNTOUCHED, Measurement, outcomes_of, robustness_document
+from m6rec.stages.evaluation.known_pairs import ndcg_of_users, without_known
 from m6rec.stages.evaluation.pushed import rise_of_pushed
 
 USERS, ITEMS = 300, 60
@@ -291,34 +293,71 @@ def test_lists_are_measured_without_what_users_have(spark: SparkSession) -> None
     # The last pair is in the test, too.
     known = spark.createDataFrame([(0, 5), (1, 9), (1, 4)], pairs)
     targets = spark.createDataFrame([(0, 2), (0, 7), (1, 4)], pairs)
-    of_second_place = 1 / np.log2(3)
 
-    found = ndcg_of_rankers(without_known(lists, known, targets), targets, 2)
+    rows = ndcg_of_users(without_known(lists, known, targets), targets, 2).collect()
 
-    assert found["als"] == pytest.approx((1.0 + of_second_place) / 2)
-    assert found["svd"] == pytest.approx((1.0 + 0.0) / 2)
+    found = {(row["model"], row["user_index"]): row["value"] for row in rows}
+    assert found == pytest.approx(
+        {("als", 0): 1.0, ("als", 1): 1.0, ("svd", 0): 1.0, ("svd", 1): 0.0}
+    )
+
+
+def measured(variant: str, ranker: str, seed: int, ndcg: float) -> Measurement:
+    """Of 400 users who differ by chance, but in the same way on all variants."""
+    users = 0.02 * np.random.default_rng(1).standard_normal(400)
+    return Measurement(variant, ranker, seed, ndcg + users - users.mean(), 0.25, 10.0 + seed)
 
 
 def test_the_document_says_what_is_lost_and_where_the_hybrid_loses_less() -> None:
-    rows = [
-        Measurement(variant, ranker, ndcg, 0.25, 12.0)
-        for variant, ranker, ndcg in (
-            (UNTOUCHED, HYBRID, 0.4),
-            (UNTOUCHED, MLLIB_ALS, 0.2),
-            ("random", HYBRID, 0.38),
-            ("random", MLLIB_ALS, 0.18),
-            ("losses", HYBRID, 0.3),
-            ("losses", MLLIB_ALS, 0.19),
-        )
-    ]
-    assert change_of(rows, "random", HYBRID) == pytest.approx(-0.05)
-    assert "Warning" not in robustness_document(rows, "a few rows", 100)
-    text = robustness_document(rows, "a few rows", 100, "nobody is judged")
+    outcomes = outcomes_of(
+        [
+            measured(variant, ranker, seed, ndcg + 0.01 * (seed - 2))
+            for seed in (1, 2, 3)
+            for variant, ranker, ndcg in (
+                (UNTOUCHED, HYBRID, 0.4),
+                (UNTOUCHED, MLLIB_ALS, 0.2),
+                ("random", HYBRID, 0.38),
+                ("random", MLLIB_ALS, 0.18),
+                ("average", HYBRID, 0.4),
+                ("average", MLLIB_ALS, 0.2),
+                ("losses", HYBRID, 0.3),
+                ("losses", MLLIB_ALS, 0.19),
+            )
+        ]
+    )
+    random = outcomes[2]
+    assert (random.variant, random.ranker, len(random.of_seeds)) == ("random", HYBRID, 3)
+    assert random.change.value == pytest.approx(-0.05)
+    assert random.change.low < random.change.value < random.change.high < 0.0
+    written = random.to_json()
+    assert written["ndcg"] == pytest.approx(0.38) and written["mean_rank"] == 12.0
+    assert written["ndcg_of_seeds"] == pytest.approx([0.37, 0.38, 0.39])
+    assert "Warning" not in robustness_document(outcomes, "a few rows", 100)
+    text = robustness_document(outcomes, "a few rows", 100, "nobody is judged")
     assert "\n\nWarning: nobody is judged.\n\n" in text
-    assert "| Hybrid | 0.4000 | -5.0% | -25.0% |" in text
-    assert "| Hybrid | 25.0% / 12 | 25.0% / 12 | 25.0% / 12 |" in text
-    assert "loses no more than MLlib's ALS under: random." in text
-    assert "It loses more under: losses." in text
+    assert "are by 3 seeds" in text
+    assert re.search(r"\| Hybrid \| 0.4000 \| -5.0% ± 0.\d% \| \+0.0% ± 0.0% \| -25.0% ± ", text)
+    assert "| Hybrid | 25.0% / 12 | 25.0% / 12 | 25.0% / 12 | 25.0% / 12 |" in text
+    assert "- random: less than MLlib's ALS (+5.0%, +" in text
+    assert "- average: as much as MLlib's ALS (+0.0%, " in text
+    assert "- losses: more than MLlib's ALS (-20.0%, -" in text
+
+
+def test_an_interval_of_a_change_holds_it_as_often_as_it_says() -> None:
+    """Of users whose values change by a tenth of themselves, with noise beside it."""
+    held = 0
+    for number in range(100):
+        generator = np.random.default_rng(number)
+        before = generator.random(300)
+        after = 0.9 * before + 0.3 * generator.standard_normal(300)
+        change = relative_change(before, after)
+        held += change.low <= -0.1 <= change.high
+    assert 88 <= held <= 100
+
+
+def test_a_ranker_that_reaches_nothing_loses_nothing() -> None:
+    nothing = np.zeros(5)
+    assert relative_change(nothing, nothing) == Change(0.0, 0.0, 0.0)
 
 
 def test_where_fake_users_have_too_few_items_to_be_judged_that_is_said(folder: Folder) -> None:

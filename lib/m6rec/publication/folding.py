@@ -457,6 +457,7 @@ class FoldIn:
         self._next_items = time.monotonic() + _SECONDS_BETWEEN_ITEMS
         maker = followed.maker.with_items_read_anew()
         if maker is not followed.maker:
+            followed.maker.items.unpersist()
             followed = self._followed = followed.with_maker(maker)
         return followed
 

@@ -1,13 +1,20 @@
 """What rankers lose where interactions are attacked, printed on the terminal and as a document."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from m6rec.kernels.arrays.rows import Float64
+from m6rec.kernels.evaluation.relative_changes import (
+    Change,
+    difference_of_changes,
+    relative_change,
+)
 from m6rec.rankers import HYBRID, MLLIB_ALS
 from m6rec.report.wording import model_name
 
@@ -26,35 +33,81 @@ _WHAT_ATTACKS_ARE: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Measurement:
-    """One ranker on one variant of the data.
+    """One ranker on one variant of the data, trained and attacked by one seed.
 
     Attributes:
         variant: the attack, or `untouched`.
         ranker: its name.
-        ndcg: NDCG@10 on the test.
+        seed: of the attack and of the training.
+        ndcg: float64 [users]; NDCG@10 of each user with test items, always in the same order.
         share: the share of the users' first ten items that hold a pushed one.
         mean_rank: of the pushed items.
     """
 
     variant: str
     ranker: str
-    ndcg: float
+    seed: int
+    ndcg: Float64
     share: float
     mean_rank: float
 
+
+@dataclass(frozen=True)
+class Outcome:
+    """What all seeds have measured of a ranker on a variant.
+
+    Attributes:
+        variant, ranker: as in `Measurement`.
+        of_seeds: the mean NDCG@10 by each seed.
+        ndcg: float64 [users]; the mean over the seeds.
+        share, mean_rank: the means over the seeds.
+        change: by which share of itself the NDCG is above that on the untouched data.
+    """
+
+    variant: str
+    ranker: str
+    of_seeds: tuple[float, ...]
+    ndcg: Float64
+    share: float
+    mean_rank: float
+    change: Change
+
     def to_json(self) -> dict[str, Any]:
-        """The fields by name."""
-        return asdict(self)
+        """The means, those of each seed, and the change with its interval."""
+        return {
+            "variant": self.variant,
+            "ranker": self.ranker,
+            "ndcg": float(self.ndcg.mean()),
+            "ndcg_of_seeds": list(self.of_seeds),
+            "share": self.share,
+            "mean_rank": self.mean_rank,
+            "change": self.change.value,
+            "change_low": self.change.low,
+            "change_high": self.change.high,
+        }
 
 
-def change_of(rows: Sequence[Measurement], variant: str, ranker: str) -> float:
-    """By which share of itself the ranker's NDCG changes; negative where it loses."""
-    values = {(row.variant, row.ranker): row.ndcg for row in rows}
-    before = values[UNTOUCHED, ranker]
-    return values[variant, ranker] / before - 1.0 if before else 0.0
+def outcomes_of(rows: Sequence[Measurement]) -> list[Outcome]:
+    """The outcome for each variant and ranker, in the order of the measurements."""
+    by_place: dict[tuple[str, str], list[Measurement]] = {}
+    for row in rows:
+        by_place.setdefault((row.variant, row.ranker), []).append(row)
+    ndcg = {place: np.mean([one.ndcg for one in own], axis=0) for place, own in by_place.items()}
+    return [
+        Outcome(
+            variant,
+            ranker,
+            tuple(float(one.ndcg.mean()) for one in own),
+            ndcg[variant, ranker],
+            float(np.mean([one.share for one in own])),
+            float(np.mean([one.mean_rank for one in own])),
+            relative_change(ndcg[UNTOUCHED, ranker], ndcg[variant, ranker]),
+        )
+        for (variant, ranker), own in by_place.items()
+    ]
 
 
-def print_robustness(console: Console, rows: Sequence[Measurement]) -> None:
+def print_robustness(console: Console, rows: Sequence[Outcome]) -> None:
     """Print a table for what is lost, and one for how far pushed items rise."""
     for title, header, cells in _tables(rows):
         table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
@@ -65,9 +118,7 @@ def print_robustness(console: Console, rows: Sequence[Measurement]) -> None:
         console.print(table)
 
 
-def robustness_document(
-    rows: Sequence[Measurement], data: str, depth: int, warning: str = ""
-) -> str:
+def robustness_document(rows: Sequence[Outcome], data: str, depth: int, warning: str = "") -> str:
     """The tables as Markdown, with what was measured and how, and a warning where there is one."""
     parts = [
         "# Robustness",
@@ -77,8 +128,9 @@ def robustness_document(
         " `conf/robustness.yaml`: without towers, and with few dimensions. One fake user for every"
         " hundred users, and at least one, pushes ten items of the less popular half; such a user"
         " has as many fillers as a user has items. No list is measured with an item that its user"
-        " has in training, also where the attack has taken it out. Users are measured once and by"
-        " one seed, so that a percent or two either way is chance.",
+        " has in training, also where the attack has taken it out. Trainings and attacks are by"
+        f" {_seeds(rows)}. A change is that of the mean over these; after ± stands half of its 95%"
+        " interval over users.",
         "\n".join(f"- **{name}**: {words}." for name, words in _WHAT_ATTACKS_ARE.items()),
         *([f"Warning: {warning}."] if warning else []),
         *(f"## {title}\n\n{_markdown(header, cells)}" for title, header, cells in _tables(rows)),
@@ -90,31 +142,50 @@ def robustness_document(
     return "\n\n".join(parts) + "\n"
 
 
-def _verdict(rows: Sequence[Measurement]) -> str:
+def _seeds(rows: Sequence[Outcome]) -> str:
+    count = len(rows[0].of_seeds)
+    return f"{count} seeds" if count > 1 else "one seed"
+
+
+def _verdict(rows: Sequence[Outcome]) -> str:
+    """Where the hybrid loses less of its NDCG than MLlib's ALS, by a paired interval over users."""
+    found = {(row.variant, row.ranker): row for row in rows}
+    lines = []
     # What is judged is a defence against copies, and no attack of its own.
-    variants = [name for name in _variants(rows) if name not in {UNTOUCHED, _JUDGED}]
-    better = [
-        name for name in variants if _loss(rows, name, HYBRID) <= _loss(rows, name, MLLIB_ALS)
-    ]
-    others = [name for name in variants if name not in better]
-    words = f"The hybrid loses no more than MLlib's ALS under: {'; '.join(better) or 'none'}."
-    return f"{words} It loses more under: {'; '.join(others) or 'none'}."
+    for name in (one for one in _variants(rows) if one not in {UNTOUCHED, _JUDGED}):
+        gap = difference_of_changes(
+            found[UNTOUCHED, HYBRID].ndcg,
+            found[name, HYBRID].ndcg,
+            found[UNTOUCHED, MLLIB_ALS].ndcg,
+            found[name, MLLIB_ALS].ndcg,
+        )
+        if gap.low > 0.0:
+            word = "less than"
+        elif gap.high < 0.0:
+            word = "more than"
+        else:
+            word = "as much as"
+        lines.append(
+            f"- {name}: {word} MLlib's ALS ({gap.value:+.1%}, {gap.low:+.1%} to {gap.high:+.1%})"
+        )
+    return "\n".join(
+        [
+            "The hybrid loses, where above 0 stands for a smaller loss (95% interval over users):",
+            "",
+            *lines,
+        ]
+    )
 
 
-def _loss(rows: Sequence[Measurement], variant: str, ranker: str) -> float:
-    """The share of its NDCG that the ranker loses; 0 where it gains, which is chance."""
-    return max(-change_of(rows, variant, ranker), 0.0)
-
-
-def _tables(rows: Sequence[Measurement]) -> list[tuple[str, list[str], list[list[str]]]]:
+def _tables(rows: Sequence[Outcome]) -> list[tuple[str, list[str], list[list[str]]]]:
     variants, rankers = _variants(rows), list(dict.fromkeys(row.ranker for row in rows))
     found = {(row.variant, row.ranker): row for row in rows}
     attacks = [name for name in variants if name != UNTOUCHED]
     lost = [
         [
             model_name(ranker),
-            f"{found[UNTOUCHED, ranker].ndcg:.4f}",
-            *(f"{change_of(rows, name, ranker):+.1%}" for name in attacks),
+            f"{found[UNTOUCHED, ranker].ndcg.mean():.4f}",
+            *(_as_text(found[name, ranker].change) for name in attacks),
         ]
         for ranker in rankers
     ]
@@ -138,7 +209,11 @@ def _tables(rows: Sequence[Measurement]) -> list[tuple[str, list[str], list[list
     ]
 
 
-def _variants(rows: Sequence[Measurement]) -> list[str]:
+def _as_text(change: Change) -> str:
+    return f"{change.value:+.1%} ± {change.half_width:.1%}"
+
+
+def _variants(rows: Sequence[Outcome]) -> list[str]:
     return list(dict.fromkeys(row.variant for row in rows))
 
 

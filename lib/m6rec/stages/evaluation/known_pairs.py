@@ -30,8 +30,10 @@ def without_known(lists: DataFrame, known: DataFrame, targets: DataFrame) -> Dat
     )
 
 
-def ndcg_of_rankers(lists: DataFrame, targets: DataFrame, k: int) -> dict[str, float]:
-    """The mean NDCG@k over users with test items, by ranker; a user without a list has 0.
+def ndcg_of_users(lists: DataFrame, targets: DataFrame, k: int) -> DataFrame:
+    """NDCG@k of each ranker for each user with test items: model, user_index, value.
+
+    A user without a list has 0.
 
     NDCG is that of `kernels.evaluation.metrics.ndcg`: the ideal has min(k, test items) hits.
 
@@ -60,8 +62,7 @@ def ndcg_of_rankers(lists: DataFrame, targets: DataFrame, k: int) -> dict[str, f
         F.aggregate(terms, F.lit(0.0), lambda total, one: total + one)
         for terms in (discounted, best)
     )
-    means = rows.groupBy(c.MODEL).agg(F.avg(gain / ideal).alias(c.VALUE)).collect()
-    return {row[c.MODEL]: row[c.VALUE] for row in means}
+    return rows.select(c.MODEL, c.USER_INDEX, (gain / ideal).alias(c.VALUE))
 
 
 def _items_of_users(pairs: DataFrame, name: str) -> DataFrame:
