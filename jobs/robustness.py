@@ -49,7 +49,7 @@ from m6rec.report.robustness import (
 from m6rec.runs import run_jobs
 from m6rec.spark.messages import say
 from m6rec.spark.session import session_of_job, starting_workers
-from m6rec.stages.evaluation.known_pairs import ndcg_of_users, without_known
+from m6rec.stages.evaluation.known_pairs import ndcg_of_each_user, without_known
 from m6rec.stages.evaluation.pushed import HAD, rise_of_pushed
 
 CONFIG = shipped_file("robustness.yaml")
@@ -138,7 +138,7 @@ def measure(
     had = _had_of_pushed(lakehouse, (folder.train, train), folder.test, pushed)
     lists = without_known(lakehouse.read("lists", fit=c.FINAL), known, targets)
     lists = lists.join(had, c.USER_INDEX, how="left").cache()
-    ndcg = _by_ranker(lakehouse, ndcg_of_users(lists, targets, FIRST_ITEMS), folder.test)
+    ndcg = _by_ranker(lakehouse, ndcg_of_each_user(lists, targets, FIRST_ITEMS), folder.test)
     depth = min(max(config.evaluate.ks), index.count())
     measured = []
     for ranker in (name for name in config.evaluate.rankers if name in ndcg):

@@ -192,7 +192,7 @@ def main(
     users: Annotated[
         str,
         typer.Option(
-            USERS,
+            "--users",
             metavar="TABLE",
             help=f"The users' events, or only their ids: {_TABLE}.",
         ),
@@ -212,7 +212,7 @@ def main(
     attributes: Annotated[
         str | None,
         typer.Option(
-            ATTRIBUTES,
+            "--attributes",
             metavar="TABLE",
             help="The users' attributes, with the columns of the config's features.users; its"
             " users have lists as well. Of all others: the config's table.",

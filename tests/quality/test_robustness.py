@@ -27,7 +27,7 @@ from m6rec.kernels.evaluation.pushed_items import Rise
 from m6rec.kernels.evaluation.relative_changes import Change, relative_change
 from m6rec.rankers import HYBRID, MLLIB_ALS
 from m6rec.report.robustness import UNTOUCHED, Measurement, outcomes_of, robustness_document
-from m6rec.stages.evaluation.known_pairs import ndcg_of_users, without_known
+from m6rec.stages.evaluation.known_pairs import ndcg_of_each_user, without_known
 from m6rec.stages.evaluation.pushed import rise_of_pushed
 
 USERS, ITEMS = 300, 60
@@ -294,11 +294,11 @@ def test_lists_are_measured_without_what_users_have(spark: SparkSession) -> None
     known = spark.createDataFrame([(0, 5), (1, 9), (1, 4)], pairs)
     targets = spark.createDataFrame([(0, 2), (0, 7), (1, 4)], pairs)
 
-    rows = ndcg_of_users(without_known(lists, known, targets), targets, 2).collect()
+    rows = ndcg_of_each_user(without_known(lists, known, targets), targets, 2).collect()
 
     found = {(row["model"], row["user_index"]): row["value"] for row in rows}
     assert found == pytest.approx(
-        {("als", 0): 1.0, ("als", 1): 1.0, ("svd", 0): 1.0, ("svd", 1): 0.0}
+        {("als", 0): 1.0, ("als", 1): 1 / np.log2(3), ("svd", 0): 1.0, ("svd", 1): 0.0}
     )
 
 

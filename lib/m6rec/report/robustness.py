@@ -53,7 +53,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RankerOutcome:
     """What all seeds have measured of a ranker on a variant.
 
     Attributes:
@@ -87,14 +87,14 @@ class Outcome:
         }
 
 
-def outcomes_of(rows: Sequence[Measurement]) -> list[Outcome]:
+def outcomes_of(rows: Sequence[Measurement]) -> list[RankerOutcome]:
     """The outcome for each variant and ranker, in the order of the measurements."""
     by_place: dict[tuple[str, str], list[Measurement]] = {}
     for row in rows:
         by_place.setdefault((row.variant, row.ranker), []).append(row)
     ndcg = {place: np.mean([one.ndcg for one in own], axis=0) for place, own in by_place.items()}
     return [
-        Outcome(
+        RankerOutcome(
             variant,
             ranker,
             tuple(float(one.ndcg.mean()) for one in own),
@@ -107,7 +107,7 @@ def outcomes_of(rows: Sequence[Measurement]) -> list[Outcome]:
     ]
 
 
-def print_robustness(console: Console, rows: Sequence[Outcome]) -> None:
+def print_robustness(console: Console, rows: Sequence[RankerOutcome]) -> None:
     """Print a table for what is lost, and one for how far pushed items rise."""
     for title, header, cells in _tables(rows):
         table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
@@ -118,7 +118,9 @@ def print_robustness(console: Console, rows: Sequence[Outcome]) -> None:
         console.print(table)
 
 
-def robustness_document(rows: Sequence[Outcome], data: str, depth: int, warning: str = "") -> str:
+def robustness_document(
+    rows: Sequence[RankerOutcome], data: str, depth: int, warning: str = ""
+) -> str:
     """The tables as Markdown, with what was measured and how, and a warning where there is one."""
     parts = [
         "# Robustness",
@@ -142,12 +144,12 @@ def robustness_document(rows: Sequence[Outcome], data: str, depth: int, warning:
     return "\n\n".join(parts) + "\n"
 
 
-def _seeds(rows: Sequence[Outcome]) -> str:
+def _seeds(rows: Sequence[RankerOutcome]) -> str:
     count = len(rows[0].of_seeds)
     return f"{count} seeds" if count > 1 else "one seed"
 
 
-def _verdict(rows: Sequence[Outcome]) -> str:
+def _verdict(rows: Sequence[RankerOutcome]) -> str:
     """Where the hybrid loses less of its NDCG than MLlib's ALS, by a paired interval over users."""
     found = {(row.variant, row.ranker): row for row in rows}
     lines = []
@@ -177,7 +179,7 @@ def _verdict(rows: Sequence[Outcome]) -> str:
     )
 
 
-def _tables(rows: Sequence[Outcome]) -> list[tuple[str, list[str], list[list[str]]]]:
+def _tables(rows: Sequence[RankerOutcome]) -> list[tuple[str, list[str], list[list[str]]]]:
     variants, rankers = _variants(rows), list(dict.fromkeys(row.ranker for row in rows))
     found = {(row.variant, row.ranker): row for row in rows}
     attacks = [name for name in variants if name != UNTOUCHED]
@@ -213,7 +215,7 @@ def _as_text(change: Change) -> str:
     return f"{change.value:+.1%} ± {change.half_width:.1%}"
 
 
-def _variants(rows: Sequence[Outcome]) -> list[str]:
+def _variants(rows: Sequence[RankerOutcome]) -> list[str]:
     return list(dict.fromkeys(row.variant for row in rows))
 
 

@@ -30,7 +30,7 @@ def without_known(lists: DataFrame, known: DataFrame, targets: DataFrame) -> Dat
     )
 
 
-def ndcg_of_users(lists: DataFrame, targets: DataFrame, k: int) -> DataFrame:
+def ndcg_of_each_user(lists: DataFrame, targets: DataFrame, k: int) -> DataFrame:
     """NDCG@k of each ranker for each user with test items: model, user_index, value.
 
     A user without a list has 0.
